@@ -1,0 +1,366 @@
+"""Every parameter of the program, declared once.
+
+A declaration holds the name, bounds, default, unit, step and help text. The docks, the command line, the JSON
+presets, the search space and the reference pages are generated from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.fields import FieldInfo
+
+
+class Parameters(BaseModel):
+    """Base of every parameter group: frozen, validated, unknown names refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """What is known of one parameter.
+
+    Attributes
+    ----------
+    name, title, help, unit : str
+        ``name`` is the key in files and on the command line, ``title`` what a dock shows.
+    kind : {"float", "int", "bool", "choice", "text", "texts"}
+    default : object
+    low, high : float or None
+        Inclusive bounds of a number.
+    step : float or None
+        What one press of an arrow key adds.
+    log : bool
+        Whether a slider should be logarithmic.
+    choices : tuple of str
+        The values of a ``choice``.
+    advanced : bool
+        Whether a dock folds it away.
+    """
+
+    name: str
+    title: str
+    help: str
+    unit: str
+    kind: str
+    default: Any
+    low: float | None = None
+    high: float | None = None
+    step: float | None = None
+    log: bool = False
+    choices: tuple[str, ...] = ()
+    advanced: bool = False
+
+
+def number(
+    default: float,
+    low: float,
+    high: float,
+    *,
+    title: str,
+    help: str,  # noqa: A002
+    unit: str = "",
+    step: float | None = None,
+    log: bool = False,
+    advanced: bool = False,
+) -> Any:
+    """Declare a number with inclusive bounds (see `Declaration`)."""
+    return Field(
+        default,
+        ge=low,
+        le=high,
+        allow_inf_nan=False,
+        title=title,
+        description=help,
+        json_schema_extra={"unit": unit, "step": step, "log": log, "advanced": advanced},
+    )
+
+
+def option(default: Any, *, title: str, help: str, advanced: bool = False) -> Any:  # noqa: A002
+    """Declare a choice, a switch or a text (see `Declaration`)."""
+    return Field(default, title=title, description=help, json_schema_extra={"advanced": advanced})
+
+
+def declarations(group: type[BaseModel]) -> Iterator[Declaration]:
+    """Yield the declarations of a parameter group, in their order.
+
+    Examples
+    --------
+    >>> threshold = next(iter(declarations(BoundaryParams)))
+    >>> threshold.name, threshold.kind, threshold.low, threshold.high
+    ('threshold', 'float', 0.0, 1.0)
+    """
+    for name, field in group.model_fields.items():
+        yield _declaration(name, field)
+
+
+def _declaration(name: str, field: FieldInfo) -> Declaration:
+    extra: dict[str, Any] = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+    kind, choices = _kind(field.annotation)
+    bounds = {"ge": None, "le": None}
+    for item in field.metadata:
+        for bound in bounds:
+            bounds[bound] = getattr(item, bound, bounds[bound])
+    return Declaration(
+        name=name,
+        title=field.title or name.replace("_", " "),
+        help=field.description or "",
+        unit=extra.get("unit", ""),
+        kind=kind,
+        default=field.get_default(call_default_factory=True),
+        low=bounds["ge"],
+        high=bounds["le"],
+        step=extra.get("step"),
+        log=extra.get("log", False),
+        choices=choices,
+        advanced=extra.get("advanced", False),
+    )
+
+
+def _kind(annotation: Any) -> tuple[str, tuple[str, ...]]:
+    if get_origin(annotation) is Literal:
+        return "choice", tuple(str(value) for value in get_args(annotation))
+    if get_origin(annotation) is tuple:
+        return "texts", ()
+    return {bool: "bool", int: "int", float: "float"}.get(annotation, "text"), ()
+
+
+class IntensityParams(Parameters):
+    """How a volume's grey values become the [0, 1] that every stage works on."""
+
+    mode: Literal["percentile", "window"] = option(
+        "percentile",
+        title="Range from",
+        help="Take the grey-value range from percentiles of the volume, or from a window that you set.",
+    )
+    low_percentile: float = number(
+        0.5, 0.0, 50.0, unit="%", step=0.1, title="Low percentile", help="This percentile becomes black."
+    )
+    high_percentile: float = number(
+        99.5, 50.0, 100.0, unit="%", step=0.1, title="High percentile", help="This percentile becomes white."
+    )
+    window_level: float = number(
+        40.0, -1e7, 1e7, unit="grey values", step=1, title="Window level", help="Centre of the window."
+    )
+    window_width: float = number(
+        400.0, 1e-6, 1e7, unit="grey values", step=1, title="Window width", help="Width of the window."
+    )
+    scope: Literal["volume", "slice"] = option(
+        "volume",
+        title="Measured on",
+        help="Measure percentiles once per volume, so that a parameter means the same on every slice, "
+        "or on each slice by itself.",
+        advanced=True,
+    )
+    floor: float = number(
+        0.0,
+        0.0,
+        1.0,
+        step=0.01,
+        title="Black below",
+        help="Values below this fraction of the range are set to black before clustering.",
+        advanced=True,
+    )
+
+
+class SlicParams(Parameters):
+    """SLIC superpixels (Achanta et al. 2012)."""
+
+    n_segments: int = number(
+        250, 2, 20000, step=10, log=True, title="Clusters", help="About how many clusters a slice is cut into."
+    )
+    compactness: float = number(
+        10.0,
+        0.01,
+        1000.0,
+        step=0.5,
+        log=True,
+        title="Compactness",
+        help="High: square clusters. Low: clusters that follow grey values. "
+        "In units of the grey range 0..100 (the L of Lab colour).",
+    )
+    sigma: float = number(
+        1.0, 0.0, 10.0, unit="px", step=0.1, title="Smoothing", help="Gaussian smoothing before clustering."
+    )
+    max_num_iter: int = number(
+        10, 1, 100, step=1, title="Iterations", help="How often the clusters are re-estimated.", advanced=True
+    )
+    slic_zero: bool = option(
+        False, title="SLICO", help="Adapt compactness to each cluster by itself.", advanced=True
+    )
+
+
+class QuickshiftParams(Parameters):
+    """Quickshift mode seeking (Vedaldi & Soatto 2008)."""
+
+    kernel_size: float = number(
+        3.0, 0.5, 20.0, unit="px", step=0.5, title="Kernel size", help="Width of the density estimate."
+    )
+    max_dist: float = number(
+        8.0,
+        0.5,
+        200.0,
+        step=0.5,
+        log=True,
+        title="Maximum distance",
+        help="Links longer than this are cut: higher means fewer, larger clusters.",
+    )
+    ratio: float = number(
+        0.5, 0.0, 1.0, step=0.05, title="Colour weight", help="Weight of grey values against position."
+    )
+    sigma: float = number(
+        0.0, 0.0, 10.0, unit="px", step=0.1, title="Smoothing", help="Gaussian smoothing before clustering."
+    )
+    seed: int = number(42, 0, 2**31 - 1, step=1, title="Seed", help="Breaks ties.", advanced=True)
+
+
+class FelzenszwalbParams(Parameters):
+    """Graph-based segmentation (Felzenszwalb & Huttenlocher 2004)."""
+
+    scale: float = number(
+        50.0, 1.0, 5000.0, step=5, log=True, title="Scale", help="Higher means larger clusters."
+    )
+    sigma: float = number(
+        0.8, 0.0, 10.0, unit="px", step=0.1, title="Smoothing", help="Gaussian smoothing before clustering."
+    )
+    min_size: int = number(
+        20, 1, 10000, unit="px", step=5, log=True, title="Smallest cluster", help="Smaller ones are merged."
+    )
+
+
+class WatershedParams(Parameters):
+    """Compact watershed of the gradient image (Neubert & Protzel 2014)."""
+
+    markers: int = number(
+        250, 2, 20000, step=10, log=True, title="Clusters", help="How many seeds are laid on a grid."
+    )
+    compactness: float = number(
+        0.001,
+        0.0,
+        1.0,
+        step=0.0005,
+        title="Compactness",
+        help="High: square clusters. Low: clusters that follow edges.",
+    )
+    sigma: float = number(
+        1.0, 0.0, 10.0, unit="px", step=0.1, title="Smoothing", help="Gaussian smoothing before the gradient."
+    )
+
+
+class NetworkParams(Parameters):
+    """The per-image USS network of the paper (after Kanezaki 2018 and Kim, Kanezaki, Tanaka 2020)."""
+
+    guide: Literal["slic", "quickshift", "continuity"] = option(
+        "slic",
+        title="Continuity from",
+        help="Superpixels whose pixels are pulled to their majority label, or the spatial-continuity loss.",
+    )
+    max_labels: int = number(
+        32, 2, 256, step=1, title="Most labels (q)", help="Channels of the response: the most labels there can be."
+    )
+    min_labels: int = number(
+        4, 2, 256, step=1, title="Stop at labels", help="Training stops once fewer labels than this are left."
+    )
+    steps: int = number(64, 1, 1000, step=8, title="Steps", help="Most training steps.")
+    learning_rate: float = number(
+        0.05, 0.0001, 1.0, step=0.01, log=True, title="Learning rate", help="Of SGD.", advanced=True
+    )
+    momentum: float = number(0.9, 0.0, 0.999, step=0.05, title="Momentum", help="Of SGD.", advanced=True)
+    continuity_weight: float = number(
+        1.0,
+        0.0,
+        50.0,
+        step=0.5,
+        title="Continuity weight",
+        help="Weight of the spatial-continuity loss (only without superpixels).",
+    )
+    guide_n_segments: int = number(
+        300, 2, 20000, step=10, log=True, title="Guide clusters", help="Superpixels of the SLIC guide."
+    )
+    guide_compactness: float = number(
+        20.0,
+        0.01,
+        1000.0,
+        step=0.5,
+        log=True,
+        title="Guide compactness",
+        help="Of the SLIC guide, in units of the grey range 0..100.",
+    )
+    guide_sigma: float = number(
+        1.0, 0.0, 10.0, unit="px", step=0.1, title="Guide smoothing", help="Of the SLIC guide."
+    )
+    guide_kernel_size: float = number(
+        1.0, 0.5, 20.0, unit="px", step=0.5, title="Guide kernel size", help="Of the Quickshift guide."
+    )
+    guide_max_dist: float = number(
+        4.0, 0.5, 200.0, step=0.5, log=True, title="Guide maximum distance", help="Of the Quickshift guide."
+    )
+    guide_ratio: float = number(
+        1.0, 0.0, 1.0, step=0.05, title="Guide colour weight", help="Of the Quickshift guide."
+    )
+    seed: int = number(43, 0, 2**31 - 1, step=1, title="Seed", help="Of the network's weights.", advanced=True)
+
+
+CAM_INPUTS = Literal["image", "simplified"]
+GATES = Literal["off", "positive"]
+
+
+class CamParams(Parameters):
+    """From the classifier to response maps."""
+
+    method: str = option(
+        "gradcam", title="CAM method", help="Any method of the installed grad-cam package that returns a map."
+    )
+    layer: str = option(
+        "",
+        title="Layer",
+        help="Module whose activations are mapped, by its dotted name; empty: the last convolutional stage.",
+    )
+    cam_input: CAM_INPUTS = option(
+        "image", title="Classifier sees", help="The image, or its simplified version (mean colour per cluster)."
+    )
+    gate: GATES = option(
+        "positive",
+        title="Gate",
+        help="off: every slice may yield a mask. positive: only a slice that the classifier predicts positive.",
+    )
+    classes: tuple[str, ...] = option(
+        (), title="Target classes", help="Names of the classes to segment; empty: all but the background."
+    )
+    smoothing: Literal["none", "flips", "eigen"] = option(
+        "none",
+        title="Smoothing of the map",
+        help="none; flips: average over mirrored copies; eigen: first principal component of the activations.",
+        advanced=True,
+    )
+    batch_size: int = number(
+        8, 1, 512, step=1, unit="slices", title="Batch", help="Slices per classifier run.", advanced=True
+    )
+
+
+class BoundaryParams(Parameters):
+    """BoundaryFit, eq. (1) of the paper."""
+
+    threshold: float = number(
+        0.5, 0.0, 1.0, step=0.01, title="Threshold (τ)", help="The response map is positive from here on."
+    )
+    coverage: float = number(
+        1.0,
+        0.01,
+        1.0,
+        step=0.01,
+        title="Coverage (ρ)",
+        help="A cluster is kept if at least this fraction of it is positive. 1 is the paper, 0.5 a majority vote.",
+    )
+    tolerance: float = number(
+        0.0,
+        0.0,
+        1.0,
+        step=0.01,
+        title="Tolerance",
+        help="The flood crosses between neighbouring clusters whose mean colours differ by no more than this.",
+    )

@@ -1,0 +1,192 @@
+"""Registries of segmenters and fits: a new one is one file and one line here, or one call from outside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from pydantic import BaseModel
+
+from napari_refit import params
+
+
+class NoParams(params.Parameters):
+    """The parameters of an entry that has none."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One registered function.
+
+    Attributes
+    ----------
+    name : str
+        Key in files and on the command line.
+    title : str
+        What a dock shows.
+    params : type
+        A pydantic model that declares the parameters (see `napari_refit.params`).
+    target : callable or str
+        The function, or ``"module:function"``, imported at first use.
+    """
+
+    name: str
+    title: str
+    params: type[BaseModel]
+    target: Callable[..., Any] | str
+
+    @property
+    def function(self) -> Callable[..., Any]:
+        """The function itself."""
+        if not isinstance(self.target, str):
+            return self.target
+        module, _, name = self.target.partition(":")
+        return getattr(import_module(module), name)  # type: ignore[no-any-return]
+
+
+class Registry:
+    """Named functions with declared parameters.
+
+    Parameters
+    ----------
+    kind : str
+        What the entries are, for messages.
+    """
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._entries: dict[str, Entry] = {}
+
+    def register(
+        self, name: str, function: Callable[..., Any] | str, params: type[BaseModel] | None = None, title: str = ""
+    ) -> Entry:
+        """Add an entry, or replace the one of that name.
+
+        Parameters
+        ----------
+        name : str
+            A Python identifier that is not already a parameter group.
+        function : callable or str
+            The function, or ``"module:function"``.
+        params : type, optional
+            A pydantic model that declares the parameters.
+        title : str, optional
+            What a dock shows; the name when left out.
+
+        Raises
+        ------
+        ValueError
+            If the name is no identifier or belongs to another parameter group.
+        TypeError
+            If ``function`` or ``params`` is of the wrong type.
+        """
+        if not name.isidentifier():
+            raise ValueError(f"{self.kind} name {name!r} is not a Python identifier")
+        if name in RESERVED or any(name in other for other in REGISTRIES if other is not self):
+            raise ValueError(f"{self.kind} name {name!r} is taken by another parameter group")
+        if not (callable(function) or isinstance(function, str)):
+            raise TypeError(f"{self.kind} {name!r}: function must be callable, got {function!r}")
+        if params is not None and not (isinstance(params, type) and issubclass(params, BaseModel)):
+            raise TypeError(f"{self.kind} {name!r}: params must be a pydantic model class, got {params!r}")
+        entry = Entry(name, title or name.replace("_", " "), params or NoParams, function)
+        self._entries[name] = entry
+        return entry
+
+    def unregister(self, name: str) -> None:
+        """Remove an entry; unknown names are ignored."""
+        self._entries.pop(name, None)
+
+    def __getitem__(self, name: str) -> Entry:
+        try:
+            return self._entries[name]
+        except KeyError:
+            raise ValueError(f"unknown {self.kind} {name!r}; there are: {', '.join(self._entries)}") from None
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(tuple(self._entries.values()))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names in the order of registration."""
+        return tuple(self._entries)
+
+
+RESERVED = frozenset({"intensity", "cam", "segmenter", "fit", "axis"})
+SEGMENTERS = Registry("segmenter")
+FITS = Registry("fit")
+REGISTRIES = (SEGMENTERS, FITS)
+
+SEGMENTERS.register("slic", "napari_refit.uss.superpixels:slic_segmenter", params.SlicParams, "SLIC")
+SEGMENTERS.register(
+    "quickshift", "napari_refit.uss.superpixels:quickshift_segmenter", params.QuickshiftParams, "Quickshift"
+)
+SEGMENTERS.register(
+    "felzenszwalb",
+    "napari_refit.uss.superpixels:felzenszwalb_segmenter",
+    params.FelzenszwalbParams,
+    "Felzenszwalb",
+)
+SEGMENTERS.register(
+    "watershed", "napari_refit.uss.superpixels:watershed_segmenter", params.WatershedParams, "Compact watershed"
+)
+SEGMENTERS.register(
+    "network", "napari_refit.uss.network:network_segmenter", params.NetworkParams, "USS network (per image)"
+)
+FITS.register("boundary", "napari_refit.fit.boundary:boundary_fit_stage", params.BoundaryParams, "BoundaryFit")
+
+
+def register_segmenter(
+    name: str, function: Callable[..., Any] | str, params: type[BaseModel] | None = None
+) -> Entry:
+    """Add a segmenter; it appears in the docks, the command line, presets and search.
+
+    Parameters
+    ----------
+    name : str
+        A Python identifier.
+    function : callable
+        ``function(image, params) -> labels``: ``image`` is float32 in [0, 1] of shape ``(H, W)`` or
+        ``(H, W, C)``, ``labels`` an integer array of shape ``(H, W)``. A generator function may yield
+        intermediate label maps; the last one counts.
+    params : type, optional
+        A pydantic model that declares its parameters.
+
+    Returns
+    -------
+    Entry
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> def halves(image, params):
+    ...     return (np.arange(image.shape[1]) >= image.shape[1] // 2) + np.zeros(image.shape[:2], int)
+    >>> register_segmenter("halves", halves).name
+    'halves'
+    >>> SEGMENTERS.unregister("halves")
+    """
+    return SEGMENTERS.register(name, function, params)
+
+
+def register_fit(name: str, function: Callable[..., Any] | str, params: type[BaseModel] | None = None) -> Entry:
+    """Add a fit; it appears wherever BoundaryFit does.
+
+    Parameters
+    ----------
+    name : str
+        A Python identifier.
+    function : callable
+        ``function(inputs, params) -> FitResult`` with `napari_refit.fit.FitInput` and
+        `napari_refit.fit.FitResult`.
+    params : type, optional
+        A pydantic model that declares its parameters.
+
+    Returns
+    -------
+    Entry
+    """
+    return FITS.register(name, function, params)
