@@ -39,5 +39,5 @@ class WriteError(OSError):
         self.reason = reason
 
 
-class Cancelled(Exception):  # noqa: N818
+class Cancelled(Exception):
     """Raised inside a job when its ``cancelled()`` callback answers True."""

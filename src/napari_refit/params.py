@@ -171,7 +171,13 @@ class SlicParams(Parameters):
     """SLIC superpixels (Achanta et al. 2012)."""
 
     n_segments: int = number(
-        250, 2, 20000, step=10, log=True, title="Clusters", help="About how many clusters a slice is cut into."
+        250,
+        2,
+        20000,
+        step=10,
+        log=True,
+        title="Clusters",
+        help="About how many clusters a slice is cut into.",
     )
     compactness: float = number(
         10.0,
@@ -260,7 +266,12 @@ class NetworkParams(Parameters):
         help="Superpixels whose pixels are pulled to their majority label, or the spatial-continuity loss.",
     )
     max_labels: int = number(
-        32, 2, 256, step=1, title="Most labels (q)", help="Channels of the response: the most labels there can be."
+        32,
+        2,
+        256,
+        step=1,
+        title="Most labels (q)",
+        help="Channels of the response: the most labels there can be.",
     )
     min_labels: int = number(
         4, 2, 256, step=1, title="Stop at labels", help="Training stops once fewer labels than this are left."
@@ -302,7 +313,9 @@ class NetworkParams(Parameters):
     guide_ratio: float = number(
         1.0, 0.0, 1.0, step=0.05, title="Guide colour weight", help="Of the Quickshift guide."
     )
-    seed: int = number(43, 0, 2**31 - 1, step=1, title="Seed", help="Of the network's weights.", advanced=True)
+    seed: int = number(
+        43, 0, 2**31 - 1, step=1, title="Seed", help="Of the network's weights.", advanced=True
+    )
 
 
 CAM_INPUTS = Literal["image", "simplified"]
@@ -321,12 +334,14 @@ class CamParams(Parameters):
         help="Module whose activations are mapped, by its dotted name; empty: the last convolutional stage.",
     )
     cam_input: CAM_INPUTS = option(
-        "image", title="Classifier sees", help="The image, or its simplified version (mean colour per cluster)."
+        "image",
+        title="Classifier sees",
+        help="The image, or its simplified version (mean colour per cluster).",
     )
     gate: GATES = option(
         "positive",
         title="Gate",
-        help="off: every slice may yield a mask. positive: only a slice that the classifier predicts positive.",
+        help="off: every slice may yield a mask. positive: only slices that the classifier predicts positive.",
     )
     classes: tuple[str, ...] = option(
         (), title="Target classes", help="Names of the classes to segment; empty: all but the background."
@@ -334,7 +349,7 @@ class CamParams(Parameters):
     smoothing: Literal["none", "flips", "eigen"] = option(
         "none",
         title="Smoothing of the map",
-        help="none; flips: average over mirrored copies; eigen: first principal component of the activations.",
+        help="flips: average over mirrored copies. eigen: first principal component of the activations.",
         advanced=True,
     )
     batch_size: int = number(
@@ -354,7 +369,7 @@ class BoundaryParams(Parameters):
         1.0,
         step=0.01,
         title="Coverage (ρ)",
-        help="A cluster is kept if at least this fraction of it is positive. 1 is the paper, 0.5 a majority vote.",
+        help="A cluster stays if at least this fraction of it is positive. 1: the paper, 0.5: majority vote.",
     )
     tolerance: float = number(
         0.0,
@@ -362,5 +377,5 @@ class BoundaryParams(Parameters):
         1.0,
         step=0.01,
         title="Tolerance",
-        help="The flood crosses between neighbouring clusters whose mean colours differ by no more than this.",
+        help="The flood crosses between neighbouring clusters whose colours differ by no more than this.",
     )

@@ -43,7 +43,7 @@ class Entry:
         if not isinstance(self.target, str):
             return self.target
         module, _, name = self.target.partition(":")
-        return getattr(import_module(module), name)  # type: ignore[no-any-return]
+        return getattr(import_module(module), name)
 
 
 class Registry:
@@ -60,7 +60,11 @@ class Registry:
         self._entries: dict[str, Entry] = {}
 
     def register(
-        self, name: str, function: Callable[..., Any] | str, params: type[BaseModel] | None = None, title: str = ""
+        self,
+        name: str,
+        function: Callable[..., Any] | str,
+        params: type[BaseModel] | None = None,
+        title: str = "",
     ) -> Entry:
         """Add an entry, or replace the one of that name.
 
@@ -132,12 +136,17 @@ SEGMENTERS.register(
     "Felzenszwalb",
 )
 SEGMENTERS.register(
-    "watershed", "napari_refit.uss.superpixels:watershed_segmenter", params.WatershedParams, "Compact watershed"
+    "watershed",
+    "napari_refit.uss.superpixels:watershed_segmenter",
+    params.WatershedParams,
+    "Compact watershed",
 )
 SEGMENTERS.register(
     "network", "napari_refit.uss.network:network_segmenter", params.NetworkParams, "USS network (per image)"
 )
-FITS.register("boundary", "napari_refit.fit.boundary:boundary_fit_stage", params.BoundaryParams, "BoundaryFit")
+FITS.register(
+    "boundary", "napari_refit.fit.boundary:boundary_fit_stage", params.BoundaryParams, "BoundaryFit"
+)
 
 
 def register_segmenter(
@@ -172,7 +181,9 @@ def register_segmenter(
     return SEGMENTERS.register(name, function, params)
 
 
-def register_fit(name: str, function: Callable[..., Any] | str, params: type[BaseModel] | None = None) -> Entry:
+def register_fit(
+    name: str, function: Callable[..., Any] | str, params: type[BaseModel] | None = None
+) -> Entry:
     """Add a fit; it appears wherever BoundaryFit does.
 
     Parameters

@@ -1,0 +1,229 @@
+"""Where the pipeline's response maps come from: a classifier, or a map from outside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_refit.params import CamParams
+from napari_refit.planes import PlaneIndex, Planes
+
+MOST_DEFAULT_CLASSES = 16
+
+
+@dataclass(frozen=True)
+class PlaneResponse:
+    """Response maps of one plane, with what the classifier believes about it.
+
+    Attributes
+    ----------
+    maps : ndarray of float32, (n, H, W)
+        In [0, 1].
+    evidence : ndarray of float32, (n, H, W)
+        The same before scaling to [0, 1].
+    predicted : tuple of bool
+        One per target class.
+    classes, class_numbers, all_classes : tuple
+        Names and mask values of the targets, names of all classes.
+    logits, probabilities : ndarray of float32 or None
+        Over all classes.
+    """
+
+    maps: NDArray[np.float32]
+    evidence: NDArray[np.float32]
+    predicted: tuple[bool, ...]
+    classes: tuple[str, ...]
+    class_numbers: tuple[int, ...]
+    all_classes: tuple[str, ...] = ()
+    logits: NDArray[np.float32] | None = None
+    probabilities: NDArray[np.float32] | None = None
+
+
+class ResponseSource(Protocol):
+    """Yields response maps for planes."""
+
+    def describe(self) -> dict[str, Any]:
+        """What a result's sidecar says of the source."""
+
+    def respond(
+        self,
+        indices: Sequence[PlaneIndex],
+        inputs: Sequence[NDArray[np.float32]],
+        params: CamParams,
+        cancelled: Callable[[], bool] | None,
+    ) -> list[PlaneResponse]:
+        """Response maps for planes of one shape."""
+
+
+class OutsideResponse:
+    """Response maps that another program made, on the image's grid.
+
+    Parameters
+    ----------
+    values : array-like
+        ``shape`` or ``(n,) + shape``. Unsigned integers are divided by their type's largest value, other
+        values outside [0, 1] are scaled by the smallest and largest value; NaN counts as 0.
+    shape : tuple of int
+        The image's shape without channels.
+    name : str
+        Where the maps come from, for the sidecar.
+
+    Raises
+    ------
+    ValueError
+        If the grid differs from the image's.
+    """
+
+    def __init__(self, values: Any, shape: tuple[int, ...], name: str = "array") -> None:
+        found = tuple(int(length) for length in values.shape)
+        if found == shape:
+            self._maps = [Planes(values)]
+        elif found[1:] == shape and found[0] > 0:
+            self._maps = [Planes(values[k]) for k in range(found[0])]
+        else:
+            raise ValueError(
+                f"the response map has shape {found}, the image {shape}; give a map on the image's own grid"
+            )
+        self._name = name
+        self._values = values
+        self._limits: tuple[float, float] | None = None
+
+    def describe(self) -> dict[str, Any]:
+        return {"response": self._name}
+
+    def respond(
+        self,
+        indices: Sequence[PlaneIndex],
+        inputs: Sequence[NDArray[np.float32]],
+        params: CamParams,
+        cancelled: Callable[[], bool] | None,
+    ) -> list[PlaneResponse]:
+        del inputs, params, cancelled
+        return [self._one(index) for index in indices]
+
+    def _one(self, index: PlaneIndex) -> PlaneResponse:
+        evidence = np.stack([planes.read(index) for planes in self._maps]).astype(np.float32)
+        low, high = self._range()
+        maps = np.nan_to_num((evidence - low) / max(high - low, 1e-30), nan=0.0).clip(0, 1)
+        n = len(self._maps)
+        names = ("response",) if n == 1 else tuple(f"response {k + 1}" for k in range(n))
+        return PlaneResponse(
+            maps.astype(np.float32), evidence, (True,) * n, names, tuple(range(1, n + 1)), all_classes=names
+        )
+
+    def _range(self) -> tuple[float, float]:
+        if self._limits is None:
+            dtype = np.dtype(self._values.dtype)
+            if dtype.kind == "u":
+                self._limits = (0.0, float(np.iinfo(dtype).max))
+            else:
+                values = np.asarray(self._values)
+                low, high = float(np.nanmin(values)), float(np.nanmax(values))
+                inside = low >= 0 and high <= 1
+                self._limits = (0.0, 1.0) if inside or not high > low else (low, high)
+        return self._limits
+
+
+class ClassifierResponse:
+    """Response maps of a classifier by a CAM method; the classifier is loaded at first use.
+
+    Parameters
+    ----------
+    source : object
+        Anything that `napari_refit.cam.classifier.load_classifier` takes.
+    device : str, optional
+        "cpu", "cuda", "mps"; the fastest there is when left out.
+    """
+
+    def __init__(self, source: Any, device: str | None = None) -> None:
+        self._source = source
+        self._device = device
+        self._classifier: Any = None
+
+    @property
+    def classifier(self) -> Any:
+        """The loaded classifier."""
+        if self._classifier is None:
+            from napari_refit.cam.classifier import load_classifier
+
+            self._classifier = load_classifier(self._source, device=self._device)
+        return self._classifier
+
+    def describe(self) -> dict[str, Any]:
+        return {
+            "model": self.classifier.name,
+            "architecture": self.classifier.architecture,
+            "model_checksum": self.classifier.checksum,
+        }
+
+    def respond(
+        self,
+        indices: Sequence[PlaneIndex],
+        inputs: Sequence[NDArray[np.float32]],
+        params: CamParams,
+        cancelled: Callable[[], bool] | None,
+    ) -> list[PlaneResponse]:
+        del indices
+        targets = self._targets(params)
+        if targets is not None:
+            return self._of_classes(np.stack(inputs), targets, params, cancelled)
+        return [
+            self._of_classes(plane[None], (index,), params, cancelled, predicted_only=True)[0]
+            for plane in inputs
+            for index in (self._most_likely(plane),)
+        ]
+
+    def _targets(self, params: CamParams) -> tuple[int, ...] | None:
+        """Indices of the target classes; None: whichever the slice shows most of."""
+        names = self.classifier.classes
+        foreground = self.classifier.foreground
+        if not params.classes:
+            return foreground if len(foreground) <= MOST_DEFAULT_CLASSES else None
+        unknown = [name for name in params.classes if name not in names]
+        if unknown:
+            known = ", ".join(names[:20]) + (", …" if len(names) > 20 else "")
+            raise ValueError(f"the classifier knows no class {unknown[0]!r}; it knows: {known}")
+        return tuple(names.index(name) for name in params.classes)
+
+    def _most_likely(self, plane: NDArray[np.float32]) -> int:
+        import torch
+
+        classifier = self.classifier
+        with torch.no_grad():
+            logits = classifier.module(classifier.prepare(plane[None]))[0]
+        foreground = classifier.foreground
+        return int(foreground[int(logits[list(foreground)].argmax())])
+
+    def _of_classes(
+        self,
+        planes: NDArray[np.float32],
+        targets: tuple[int, ...],
+        params: CamParams,
+        cancelled: Callable[[], bool] | None,
+        predicted_only: bool = False,
+    ) -> list[PlaneResponse]:
+        from napari_refit.cam.response import compute_responses
+
+        classifier = self.classifier
+        found = compute_responses(
+            classifier, planes, targets, params, device=self._device, cancelled=cancelled
+        )
+        names = tuple(classifier.classes[k] for k in targets)
+        numbers = (1,) if predicted_only else tuple(classifier.class_number(k) for k in targets)
+        return [
+            PlaneResponse(
+                maps=found.maps[k],
+                evidence=found.raw[k],
+                predicted=tuple(bool(value) for value in found.predicted[k]),
+                classes=names,
+                class_numbers=numbers,
+                all_classes=tuple(classifier.classes),
+                logits=found.logits[k],
+                probabilities=found.probabilities[k],
+            )
+            for k in range(len(planes))
+        ]

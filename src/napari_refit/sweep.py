@@ -1,0 +1,115 @@
+"""Whole volumes, slice by slice, with response maps computed in batches."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from napari_refit.pipeline import Watch
+from napari_refit.results import SliceResult, VolumeResult
+
+if TYPE_CHECKING:
+    from napari_refit.pipeline import Progress, Refit
+
+
+def sweep(
+    refit: Refit,
+    axis: int,
+    progress: Progress | None,
+    cancelled: Callable[[], bool] | None,
+    keep_response: bool,
+    on_slice: Callable[[dict[int, int], SliceResult], None] | None,
+) -> VolumeResult:
+    """Run every plane of ``refit`` along ``axis`` (see `Refit.volume`)."""
+    return _Sweep(refit, axis, progress, cancelled, keep_response, on_slice).run()
+
+
+class _Sweep:
+    def __init__(
+        self,
+        refit: Refit,
+        axis: int,
+        progress: Progress | None,
+        cancelled: Callable[[], bool] | None,
+        keep_response: bool,
+        on_slice: Callable[[dict[int, int], SliceResult], None] | None,
+    ) -> None:
+        self.refit = refit
+        self.planes = refit._planes
+        self.indices = list(self.planes.stack(refit.n_axes - 1 - axis if refit._flipped else axis))
+        self.progress = progress
+        self.watch = Watch(cancelled=cancelled)
+        self.keep_response = keep_response
+        self.on_slice = on_slice
+        self.mask: Any = None
+        self.cam_mask: Any = None
+        self.response: Any = None
+        self.messages: dict[str, str] = {}
+        self.seconds: dict[str, float] = {"image": 0.0, "clusters": 0.0, "response": 0.0, "fit": 0.0}
+        self.n_empty = self.n_negative = self.n_done = 0
+        self.last: SliceResult | None = None
+
+    def run(self) -> VolumeResult:
+        start = time.perf_counter()
+        params = self.refit.params
+        batch = params.cam.batch_size
+        for first in range(0, len(self.indices), batch):
+            group = self.indices[first : first + batch]
+            responses = self.refit._responses(group, params, self.watch, self.seconds)
+            for index, response in zip(group, responses, strict=True):
+                self._take(index, self.refit._plane(index, self.watch, response))
+        self.seconds["total"] = time.perf_counter() - start
+        last = self.last
+        assert last is not None
+        return VolumeResult(
+            mask=self._restored(self.mask),
+            cam_mask=self._restored(self.cam_mask),
+            response=None if self.response is None else self._restored(self.response, leading=1),
+            classes=last.classes,
+            class_numbers=last.class_numbers,
+            messages=self.messages,
+            seconds=self.seconds,
+            n_slices=len(self.indices),
+            n_empty=self.n_empty,
+            n_negative=self.n_negative,
+        )
+
+    def _take(self, index: Any, result: SliceResult) -> None:
+        if self.mask is None:
+            self.mask = np.zeros(self.planes.shape, result.mask.dtype)
+            self.cam_mask = np.zeros(self.planes.shape, result.mask.dtype)
+            if self.keep_response and result.response is not None:
+                self.response = np.zeros((len(result.response), *self.planes.shape), np.float16)
+        where = self.planes.slices(index)
+        self.mask[where] = result.mask
+        self.cam_mask[where] = result.cam_mask
+        closed = self.refit.params.cam.gate == "positive" and not any(result.predicted)
+        if self.response is not None and result.response is not None:
+            open_classes = np.array(result.predicted) | (self.refit.params.cam.gate == "off")
+            self.response[(slice(None), *where)] = result.response * open_classes[:, None, None]
+        positions = self._positions(index)
+        if result.message:
+            self.messages[" ".join(f"{axis}:{position}" for axis, position in positions.items())] = (
+                result.message
+            )
+        self.n_negative += closed
+        self.n_empty += not result.mask.any()
+        for stage, spent in result.seconds.items():
+            self.seconds[stage] += spent
+        self.n_done += 1
+        self.last = result
+        if self.on_slice is not None:
+            self.on_slice(positions, result.transposed() if self.refit._flipped else result)
+        if self.progress is not None:
+            self.progress(self.n_done, len(self.indices), "refining slices")
+
+    def _positions(self, index: Any) -> dict[int, int]:
+        if not self.refit._flipped:
+            return dict(index)
+        return {self.refit.n_axes - 1 - axis: position for axis, position in index}
+
+    def _restored(self, array: Any, leading: int = 0) -> Any:
+        return np.ascontiguousarray(self.refit._oriented(array, rgb=False, leading=leading))
