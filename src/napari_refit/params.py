@@ -341,7 +341,7 @@ class CamParams(Parameters):
     gate: GATES = option(
         "positive",
         title="Gate",
-        help="off: every slice may yield a mask. positive: only slices that the classifier predicts positive.",
+        help="off: every slice may yield a mask. positive: only slices that are predicted positive.",
     )
     classes: tuple[str, ...] = option(
         (), title="Target classes", help="Names of the classes to segment; empty: all but the background."

@@ -66,7 +66,7 @@ class Watch:
 
 
 class Refit:
-    """The live pipeline, image -> clusters -> response maps -> mask; stages are cached by slice and parameters.
+    """The live pipeline, image -> clusters -> response maps -> mask; stages cached by slice and parameters.
 
     Parameters
     ----------

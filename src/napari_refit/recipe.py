@@ -19,8 +19,8 @@ GROUPS: tuple[str, ...] = ("intensity", "cam")
 class RefitParams(BaseModel):
     """Every parameter of a run.
 
-    A parameter is addressed as ``group.name`` (``slic.n_segments``), or by its name alone (``threshold``) where only
-    one of the groups in use has it: intensity, the chosen segmenter, cam, the chosen fit.
+    A parameter is addressed as ``group.name`` (``slic.n_segments``), or by its name alone (``threshold``)
+    where only one of the groups in use has it: intensity, the chosen segmenter, cam, the chosen fit.
 
     Attributes
     ----------
@@ -222,3 +222,11 @@ def _unknown(key: str) -> str:
     near = difflib.get_close_matches(key, keys + [item.split(".")[1] for item in keys], n=3)
     hint = f"; did you mean {' or '.join(near)}?" if near else "; 'napari-refit presets' lists them"
     return f"unknown parameter {key!r}{hint}"
+
+
+def reason(error: ValidationError) -> str:
+    """The first thing that is wrong, in one line."""
+    first = error.errors()[0]
+    message = str(first["msg"]).removeprefix("Value error, ")
+    where = ".".join(str(part) for part in first["loc"])
+    return f"{where}: {message}" if where else message

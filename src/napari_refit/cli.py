@@ -1,0 +1,341 @@
+"""The command line: each command turns its options into a job's parameters and prints what came out."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(
+    name="napari-refit",
+    help="Fine-grained segmentation masks from image-level labels only.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Model = Annotated[
+    str | None,
+    typer.Option(
+        help="Checkpoint (.safetensors, .pt, .pth) or a torchvision name such as resnet34:imagenet."
+    ),
+]
+Arch = Annotated[str | None, typer.Option(help="Architecture of a .pt or .pth checkpoint.")]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda or mps; left out: the fastest there is.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+Truth = Annotated[Path | None, typer.Option(help="Reference mask on the image's grid.")]
+
+
+class WorkFailed(Exception):
+    """Work failed for a reason that is already printed."""
+
+
+class UsageFault(Exception):
+    """Options that do not fit together."""
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("refit-demo"),
+    headless: Annotated[bool, typer.Option("--headless", help="No window: files and a picture.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show the main job on the sample volume: napari with the dock, or files and a picture."""
+    from napari_refit.faces import has_display, open_demo
+
+    if not headless and has_display():
+        open_demo()
+        return
+    from napari_refit.demo import run_demo
+
+    with _progress(quiet=as_json) as progress:
+        report = run_demo(out, progress)
+    _print_demo(out, report, as_json)
+
+
+@app.command(name="open")
+def open_image(
+    image: Annotated[Path, typer.Argument(help="Image, volume or DICOM folder.")],
+    truth: Truth = None,
+    model: Model = None,
+) -> None:
+    """Open napari with these layers and the ReFit dock."""
+    from napari_refit.faces import has_display, open_files
+
+    if not has_display():
+        raise UsageFault("open needs a display; 'napari-refit refine' works without one")
+    open_files(image, truth, model)
+
+
+@app.command()
+def refine(
+    images: Annotated[list[Path], typer.Argument(help="Images, volumes or DICOM folders.")],
+    out: Annotated[Path, typer.Option(help="Folder for the refined labels and report.json.")],
+    model: Model = None,
+    arch: Arch = None,
+    response: Annotated[Path | None, typer.Option(help="Response map file, instead of a classifier.")] = None,
+    truth: Truth = None,
+    preset: Annotated[str | None, typer.Option(help="Named parameters; see 'presets'.")] = None,
+    params: Annotated[Path | None, typer.Option(help="Parameters as JSON.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="One parameter, key=value; repeatable.")
+    ] = None,
+    device: Device = None,
+    panels: Annotated[bool, typer.Option("--panels", help="Also write a picture of a few slices.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Refine images and save labels in each image's own geometry."""
+    from napari_refit.refining import Job, output_path, refine_file, unique_outputs, write_report
+
+    chosen = _chosen_params(preset, params, set_ or [])
+    if (model is None) == (response is None):
+        raise UsageFault("give either --model or --response")
+    if len(images) > 1 and (truth is not None or response is not None):
+        raise UsageFault("--truth and --response belong to one image; refine the images one by one")
+    jobs = []
+    for image in images:
+        target = output_path(image, out)
+        picture = target.with_name(f"{target.name.split('.')[0]}_panels.png") if panels else None
+        jobs.append(Job(image, target, None, response, truth, picture))
+    unique_outputs(jobs)
+    _make_folder(out)
+    if (out / "report.json").exists() and not overwrite:
+        from napari_refit.errors import WriteError
+
+        raise WriteError(out / "report.json", "is there already; add --overwrite to replace it")
+    classifier = _classifier(model, arch, device)
+    reports, failures = [], []
+    for job in jobs:
+        job = Job(job.image, job.output, classifier, job.response, job.truth, job.panels)
+        try:
+            with _progress(quiet=as_json) as progress:
+                reports.append(
+                    refine_file(job, chosen, device=device, overwrite=overwrite, progress=progress)
+                )
+        except (OSError, ValueError, TypeError, MemoryError) as error:
+            failures.append({"image": str(job.image), "error": _one_line(error)})
+            _complain(_naming(error, job.image))
+    summary = {"results": reports, "failures": failures}
+    write_report(out / "report.json", summary)
+    if as_json:
+        _print_json(summary)
+    else:
+        for report in reports:
+            _print_result(report)
+    if failures:
+        raise WorkFailed
+
+
+@app.command()
+def presets(as_json: Json = False) -> None:
+    """List presets and parameters with bounds, defaults and units."""
+    from napari_refit.params import declarations
+    from napari_refit.recipe import RefitParams, group_models
+
+    if as_json:
+        _print_json(
+            {
+                "presets": {
+                    name: {"help": text, "parameters": RefitParams.preset(name).model_dump(mode="json")}
+                    for name, text in RefitParams.presets().items()
+                },
+                "parameters": {
+                    f"{group}.{item.name}": {
+                        "title": item.title,
+                        "help": item.help,
+                        "unit": item.unit,
+                        "kind": item.kind,
+                        "default": item.default,
+                        "low": item.low,
+                        "high": item.high,
+                        "choices": item.choices,
+                    }
+                    for group, model in group_models().items()
+                    for item in declarations(model)
+                },
+            }
+        )
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    for name, text in RefitParams.presets().items():
+        console.print(f"[bold]{name}[/bold]  {text}")
+        for key, value in RefitParams.preset(name).changed().items():
+            console.print(f"    {key} = {value}")
+    table = Table("parameter", "default", "range", "unit", "what it does", title="Parameters")
+    for group, model in group_models().items():
+        for item in declarations(model):
+            span = f"{item.low:g} .. {item.high:g}" if item.low is not None else " | ".join(item.choices)
+            table.add_row(f"{group}.{item.name}", str(item.default), span, item.unit, item.help)
+    console.print(table)
+
+
+@app.command()
+def info(as_json: Json = False) -> None:
+    """Versions, devices, segmenters, CAM methods and fits."""
+    from napari_refit.about import about
+
+    facts = about()
+    if as_json:
+        _print_json(facts)
+        return
+    for name, value in facts.items():
+        text = ", ".join(value) if isinstance(value, list) else value
+        if isinstance(value, dict):
+            text = ", ".join(f"{key} {item}" for key, item in value.items())
+        print(f"{name}: {text}")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line.
+
+    Returns
+    -------
+    int
+        0 done, 1 work failed, 2 bad usage.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    from napari_refit.errors import Cancelled
+
+    try:
+        code = typer.main.get_command(app).main(arguments, prog_name="napari-refit", standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except WorkFailed:
+        return 1
+    except UsageFault as error:
+        _complain(str(error))
+        return 2
+    except (KeyboardInterrupt, Cancelled, typer.Abort):
+        _complain("stopped")
+        return 1
+    except Exception as error:
+        if debug:
+            raise
+        if _is_usage_error(error):
+            message = error.format_message()  # type: ignore[attr-defined]
+            _complain(message or "a command is needed; see 'napari-refit --help'")
+            return 2
+        _complain(_one_line(error))
+        return 1
+
+
+def _is_usage_error(error: Exception) -> bool:
+    # typer carries its own click or uses the installed one, by version: both give BadParameter this base.
+    return any(base.__name__ == "ClickException" for base in type(error).__mro__)
+
+
+def _chosen_params(preset: str | None, file: Path | None, assignments: list[str]) -> Any:
+    from pydantic import ValidationError
+
+    from napari_refit.recipe import RefitParams, reason
+
+    if preset is not None and file is not None:
+        raise UsageFault("give either --preset or --params")
+    try:
+        if file is not None:
+            chosen = RefitParams.model_validate_json(_read_text(file))
+        else:
+            chosen = RefitParams.preset(preset or "default")
+        pairs = {}
+        for assignment in assignments:
+            key, equals, value = assignment.partition("=")
+            if not equals:
+                raise UsageFault(f"--set {assignment}: write key=value")
+            pairs[key.strip()] = value.strip()
+        return chosen.with_texts(pairs)
+    except ValidationError as error:
+        raise UsageFault(f"{f'{file}: ' if file else ''}{reason(error)}") from error
+    except ValueError as error:
+        raise UsageFault(str(error)) from error
+
+
+def _read_text(path: Path) -> str:
+    from napari_refit.errors import ReadError
+
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ReadError(
+            path, f"cannot read the parameters ({getattr(error, 'strerror', None) or error})"
+        ) from error
+
+
+def _classifier(model: str | None, arch: str | None, device: str | None) -> Any:
+    if model is None:
+        return None
+    from napari_refit.cam.classifier import load_classifier
+
+    return load_classifier(model, arch=arch, device=device)
+
+
+def _make_folder(folder: Path) -> None:
+    from napari_refit.errors import WriteError
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WriteError(folder, f"cannot make the folder ({error.strerror})") from error
+
+
+def _naming(error: BaseException, path: Path) -> str:
+    text = _one_line(error)
+    return text if str(path) in text else f"{path}: {text}"
+
+
+def _one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return text or type(error).__name__
+
+
+def _complain(message: str) -> None:
+    print(f"napari-refit: error: {' '.join(message.split())}", file=sys.stderr)
+
+
+def _print_json(content: Any) -> None:
+    from napari_refit.refining import plain
+
+    print(json.dumps(plain(content), ensure_ascii=False))
+
+
+def _print_result(report: dict[str, Any]) -> None:
+    empty = f", {report['n_empty']} empty" if report["n_empty"] else ""
+    print(f"{report['output']}: {report['n_slices']} slices{empty}, {report['seconds']['total']:.1f} s")
+    for row, scores in report.get("metrics", {}).items():
+        print(f"  {row:<20} DSC {scores['dice']:.3f}  mIoU {scores['mean_iou']:.3f}")
+
+
+def _print_demo(out: Path, report: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        _print_json(report)
+        return
+    _print_result(report)
+    print(f"See {out / 'panels.png'} and {out / 'report.json'}")
+
+
+@contextlib.contextmanager
+def _progress(quiet: bool) -> Iterator[Callable[[int, int, str], None] | None]:
+    """A progress bar on stderr where there is a terminal."""
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("starting", total=None)
+
+        def show(done: int, total: int, text: str) -> None:
+            bar.update(task, completed=done, total=total, description=text)
+
+        yield show

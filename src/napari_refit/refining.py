@@ -1,0 +1,281 @@
+"""Refine image files: load, check, run, score, save, with everything needed to rerun it."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from napari_refit.errors import ReadError, WriteError
+from napari_refit.pipeline import Progress, Refit
+from napari_refit.recipe import RefitParams
+
+SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".png", ".tif", ".tiff", ".npy")
+LOSSLESS = {".nhdr": ".nrrd", ".mhd": ".mha"}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One image to refine.
+
+    Attributes
+    ----------
+    image, output : pathlib.Path
+        What to read, and where the refined labels go.
+    model : str or path or None
+        The classifier; see `napari_refit.cam.classifier.load_classifier`.
+    response, truth : path or None
+        A response map instead of a classifier; a reference mask to score against.
+    panels : path or None
+        Where a picture of a few slices goes.
+    """
+
+    image: Path
+    output: Path
+    model: Any = None
+    response: Path | None = None
+    truth: Path | None = None
+    panels: Path | None = None
+
+
+def output_path(image: Path, folder: Path) -> Path:
+    """Where the refined labels of an image go: ``<name>_refined`` with the image's own type where that is lossless.
+
+    Examples
+    --------
+    >>> output_path(Path("scans/a.nii.gz"), Path("out")).as_posix()
+    'out/a_refined.nii.gz'
+    >>> output_path(Path("photo.jpg"), Path("out")).as_posix()
+    'out/photo_refined.png'
+    """
+    lower = image.name.lower()
+    for suffix in SUFFIXES:
+        if lower.endswith(suffix):
+            stem = image.name[: -len(suffix)]
+            return folder / f"{stem}_refined{LOSSLESS.get(suffix, suffix)}"
+    if image.is_dir():
+        return folder / f"{image.resolve().name}_refined.nii.gz"
+    return folder / f"{image.stem}_refined.png"
+
+
+def refine_file(
+    job: Job,
+    params: RefitParams,
+    *,
+    device: str | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> dict[str, Any]:
+    """Refine one image and save the labels on its own grid, with a sidecar beside them.
+
+    Parameters
+    ----------
+    job : Job
+    params : RefitParams
+    device : str, optional
+        "cpu", "cuda", "mps"; the fastest there is when left out.
+    overwrite : bool
+        Whether files that are there may be replaced.
+    progress, cancelled : callable, optional
+        See `napari_refit.pipeline.Refit.volume`.
+
+    Returns
+    -------
+    dict
+        What the sidecar holds: parameters, checksums, version, seconds, messages, and with a truth the metrics.
+
+    Raises
+    ------
+    ReadError
+        If a file cannot be read or does not fit the image's grid.
+    WriteError
+        If the output is there already or cannot be written.
+    ValueError
+        If there is neither a model nor a response.
+    """
+    from napari_refit.io.read import check_usable, load
+    from napari_refit.io.sidecar import file_checksum, write_sidecar
+    from napari_refit.io.write import save
+
+    if job.model is None and job.response is None:
+        raise ValueError(f"{job.image}: give a classifier (--model) or a response map (--response)")
+    if not overwrite:
+        _refuse_overwriting(job)
+    volume = load(job.image)
+    truth = None if job.truth is None else _same_grid(job.truth, volume, "ground truth")
+    response = None if job.response is None else _same_grid(job.response, volume, "response map", True)
+    check_usable(volume)
+    refit = Refit(volume, job.model, params, device=device)
+    if response is not None:
+        refit.use_response(response, name=str(job.response))
+    start = time.perf_counter()
+    result = refit.volume(progress, cancelled, keep_response=truth is not None)
+    report: dict[str, Any] = {
+        "image": str(job.image),
+        "output": str(job.output),
+        **refit.describe(),
+        "image_checksum": file_checksum(job.image),
+        "classes": dict(zip(result.classes, result.class_numbers, strict=True)),
+        "slice_axis": refit.slice_axis() if refit.n_axes > 2 else None,
+        "n_slices": result.n_slices,
+        "n_empty": result.n_empty,
+        "n_negative": result.n_negative,
+        "messages": result.messages,
+        "seconds": {stage: round(spent, 4) for stage, spent in result.seconds.items()},
+    }
+    if job.response is not None:
+        report["response_checksum"] = file_checksum(job.response)
+    if truth is not None:
+        from napari_refit.scoring import score_rows
+
+        spacing = refit.spacing
+        report["truth"] = str(job.truth)
+        report["metrics"] = score_rows(result, truth, spacing)
+    save(job.output, result.mask, like=volume, overwrite=overwrite)
+    report["seconds"]["all"] = round(time.perf_counter() - start, 4)
+    write_sidecar(job.output, plain(report))
+    if job.panels is not None:
+        _draw(job.panels, refit, result.mask, truth, report)
+    return report
+
+
+def write_report(path: Path, content: dict[str, Any]) -> None:
+    """Write a JSON report through a temporary file.
+
+    Raises
+    ------
+    WriteError
+        If it cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        temporary.write_text(
+            json.dumps(plain(content), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise WriteError(path, f"cannot write the report ({error.strerror or error})") from error
+
+
+def plain(value: Any) -> Any:
+    """The same value in what JSON can say: NaN and infinities become null, numpy numbers plain ones.
+
+    Examples
+    --------
+    >>> plain({"dice": float("nan"), "n": np.int64(3), "names": ("a",)})
+    {'dice': None, 'n': 3, 'names': ['a']}
+    """
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return str(value) if isinstance(value, os.PathLike) else value
+
+
+def unique_outputs(jobs: Iterable[Job]) -> None:
+    """Refuse a run in which two images would write the same file.
+
+    Raises
+    ------
+    ValueError
+        That names both images.
+    """
+    seen: dict[Path, Path] = {}
+    for job in jobs:
+        if job.output in seen:
+            raise ValueError(
+                f"{seen[job.output]} and {job.image} would both write {job.output}; use two folders"
+            )
+        seen[job.output] = job.image
+
+
+def _refuse_overwriting(job: Job) -> None:
+    for path in (job.output, job.panels):
+        if path is not None and path.exists():
+            raise WriteError(
+                path, "is there already; add --overwrite to replace it, or choose another folder"
+            )
+
+
+def _same_grid(path: Path, volume: Any, what: str, channels: bool = False) -> Any:
+    """Another file's data on the image's grid; a response map may bring a class axis first or last."""
+    from napari_refit.io.read import load
+
+    other = load(path)
+    n_axes = len(volume.shape) - ("c" in volume.axes)
+    grid = tuple(volume.shape[:n_axes])
+    shape = tuple(other.shape)
+    if shape != grid and "c" in other.axes and not channels:
+        shape = shape[:-1]
+    fits = shape == grid or (channels and (shape[1:] == grid or shape[:-1] == grid))
+    if not fits:
+        raise ReadError(
+            path, f"the {what} has shape {shape}, but {volume.path} has {grid}; give one on its grid"
+        )
+    if volume.affine is not None and other.affine is not None:
+        far = float(np.abs(np.asarray(volume.affine) - np.asarray(other.affine)).max())
+        if far > 1e-2:
+            raise ReadError(
+                path,
+                f"the {what} lies elsewhere in space than {volume.path} "
+                f"(affines differ by {far:.3g} mm); resample it to the image's grid",
+            )
+    data = np.asarray(other.data)
+    if tuple(data.shape) == grid:
+        return data
+    if not channels:
+        # A mask saved as a colour picture: any colour channel marks the object.
+        return data[..., :3].max(axis=-1)
+    return data if data.shape[1:] == grid else np.moveaxis(data, -1, 0)
+
+
+def _draw(path: Path, refit: Refit, mask: Any, truth: Any, report: dict[str, Any]) -> None:
+    from napari_refit.panels import choose_slices, draw_panels
+
+    caption = _caption(report)
+    if refit.n_axes == 2:
+        draw_panels(path, [refit.slice(0)], [Path(report["image"]).name], [truth], caption)
+        return
+    axis = refit.slice_axis()
+    results, titles, truths = [], [], []
+    leading = tuple(0 for _ in range(refit.n_axes - 3)) if not refit._flipped else ()
+    trailing = tuple(0 for _ in range(refit.n_axes - 3)) if refit._flipped else ()
+    where = (*leading, ..., *trailing)
+    flat_mask, flat_truth = mask[where], None if truth is None else truth[where]
+    offset = len(leading)
+    for position in choose_slices(flat_mask, flat_truth, axis - offset):
+        cut = {axis: position, **dict.fromkeys(range(offset), 0)}
+        cut.update(dict.fromkeys(range(refit.n_axes - len(trailing), refit.n_axes), 0))
+        result = refit.plane(cut)
+        plane = None if flat_truth is None else flat_truth.take(position, axis - offset)
+        results.append(result.transposed() if refit._flipped else result)
+        truths.append(plane.T if plane is not None and refit._flipped else plane)
+        titles.append(f"slice {position}")
+    draw_panels(path, results, titles, truths, caption)
+
+
+def _caption(report: dict[str, Any]) -> str:
+    rows = report.get("metrics")
+    if not rows:
+        return ""
+    names = {
+        "blank": "blank",
+        "cam": "CAM",
+        "cam_best_threshold": "CAM, best threshold",
+        "refined": "refined",
+    }
+    parts = [f"{names[row]} {rows[row]['dice']:.3f}" for row in names if row in rows]
+    return "foreground DSC of the volume: " + "   ".join(parts)
