@@ -1,0 +1,154 @@
+"""MkDocs hook: fill the reference pages from the declarations that the program itself runs on.
+
+A page holds a marker such as ``<!-- generated: parameters -->``; it is replaced at every build, so that the
+pages cannot fall behind the program. Run as a script, it prints the parameter tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from pydantic import BaseModel
+
+from napari_refit.params import CamParams, Declaration, IntensityParams, declarations
+from napari_refit.recipe import RefitParams
+from napari_refit.registry import FITS, SEGMENTERS
+
+COLUMNS = ("key", "in the dock", "allowed", "default", "what it does")
+
+
+def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A Markdown table."""
+    head = list(head)
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def shown(value: Any) -> str:
+    """A value as one types it."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return ",".join(map(str, value)) or "(empty)"
+    return f"{value:.6g}" if isinstance(value, float) else str(value) or "(empty)"
+
+
+def allowed(item: Declaration) -> str:
+    """What a parameter may be."""
+    if item.choices:
+        return ", ".join(f"`{choice}`" for choice in item.choices)
+    if item.low is not None and item.high is not None:
+        return f"{shown(item.low)} to {shown(item.high)}{f' {item.unit}' if item.unit else ''}"
+    return {"bool": "`true`, `false`", "texts": "names, separated by commas"}.get(item.kind, "text")
+
+
+def group_section(name: str, title: str, model: type[BaseModel]) -> str:
+    """The parameters of one group: heading, description, table."""
+    about = (model.__doc__ or "").strip()
+    items = list(declarations(model))
+    if not items:
+        return f"## {title}\n\n{about}\n"
+    rows = (
+        [f"`{name}.{item.name}`", item.title, allowed(item), f"`{shown(item.default)}`", item.help]
+        for item in items
+    )
+    return f"## {title}\n\n{about}\n\n{table(COLUMNS, rows)}\n"
+
+
+def parameters() -> str:
+    """Tables of every parameter of the program."""
+    general = RefitParams.model_fields
+    choices = {
+        "segmenter": ", ".join(f"`{name}`" for name in SEGMENTERS.names),
+        "fit": ", ".join(f"`{name}`" for name in FITS.names),
+        "axis": "`auto`, `0`, `1`, `2`",
+    }
+    rows = (
+        [
+            f"`{key}`",
+            general[key].title or key,
+            allowed,
+            f"`{general[key].default}`",
+            general[key].description or "",
+        ]
+        for key, allowed in choices.items()
+    )
+    parts = [f"## Choices\n\n{table(COLUMNS, rows)}\n"]
+    parts.append(group_section("intensity", "Intensity", IntensityParams))
+    parts += [group_section(entry.name, f"Segmenter: {entry.title}", entry.params) for entry in SEGMENTERS]
+    parts.append(group_section("cam", "Response maps (CAM)", CamParams))
+    parts += [group_section(entry.name, f"Fit: {entry.title}", entry.params) for entry in FITS]
+    return "\n".join(parts)
+
+
+def presets() -> str:
+    """Every preset: what it is for and what it changes."""
+    parts = []
+    for name, about in RefitParams.presets().items():
+        changed = RefitParams.preset(name).changed()
+        rows = ([f"`{key}`", f"`{shown(value)}`"] for key, value in changed.items())
+        body = table(["key", "value"], rows) if changed else "Every parameter at its default."
+        parts.append(f"### `{name}`\n\n{about}\n\n{body}\n")
+    return "\n".join(parts)
+
+
+def command_line() -> str:
+    """Every command and option, read off the program's own parser."""
+    import click
+    import typer
+
+    from napari_refit import cli
+
+    root = typer.main.get_command(cli.app)
+    with click.Context(root, info_name="napari-refit") as context:
+        return "\n".join(_command_sections(root, context))
+
+
+def _command_sections(command: Any, context: Any) -> Iterator[str]:
+    names = command.list_commands(context) if hasattr(command, "list_commands") else []
+    for name in names:
+        child = command.get_command(context, name)
+        if child is None or child.hidden:
+            continue
+        inner = type(context)(child, info_name=name, parent=context)
+        usage = " ".join([inner.command_path, *child.collect_usage_pieces(inner)])
+        yield f"## `{inner.command_path}`\n\n{(child.help or '').strip()}\n\n```text\n{usage}\n```\n"
+        rows = [row for row in (_option_row(param, inner) for param in child.params) if row]
+        if rows:
+            yield table(["option", "what it does"], rows) + "\n"
+        yield from _command_sections(child, inner)
+
+
+def _option_row(param: Any, context: Any) -> list[str] | None:
+    if getattr(param, "hidden", False):
+        return None
+    if param.param_type_name == "argument":
+        return [f"`{param.make_metavar(context)}`", getattr(param, "help", None) or ""]
+    record = param.get_help_record(context)
+    return None if record is None else [f"`{record[0]}`", record[1]]
+
+
+GENERATED: dict[str, Callable[[], str]] = {
+    "parameters": parameters,
+    "presets": presets,
+    "command line": command_line,
+}
+
+
+def filled(markdown: str) -> str:
+    """Markdown with every marker replaced."""
+    for name, make in GENERATED.items():
+        marker = f"<!-- generated: {name} -->"
+        if marker in markdown:
+            markdown = markdown.replace(marker, make())
+    return markdown
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """MkDocs calls this for every page."""
+    return filled(markdown)
+
+
+if __name__ == "__main__":
+    print(parameters())
