@@ -1,0 +1,1 @@
+"""Unsupervised segmentation: from an image to clusters."""

@@ -1,0 +1,261 @@
+"""Segmenters without learning, in units that mean the same on every slice, grey or colour.
+
+Each takes a plane whose values are [0, 1] on the scale of its whole volume, (H, W) or (H, W, C), of any real
+dtype; NaN and infinities count as 0. Each returns int32 clusters 1..n, every one connected over four
+neighbours, and raises TypeError where the plane does not hold real numbers and ValueError where it is empty,
+has another number of axes, or has its channels first.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_refit.params import FelzenszwalbParams, QuickshiftParams, SlicParams, WatershedParams
+from napari_refit.uss.checks import plane_channels
+from napari_refit.uss.edges import connected_clusters
+from napari_refit.uss.quickshift import quickshift
+from napari_refit.uss.slic import slic
+
+
+def perceptual_channels(image: Any) -> NDArray[np.float64]:
+    """Return a plane on the scale on which its colours are compared.
+
+    Parameters
+    ----------
+    image : array_like, (H, W) or (H, W, C)
+        In [0, 1].
+
+    Returns
+    -------
+    ndarray of float64, (H, W, C)
+        Three channels are converted to Lab; any other number is multiplied by 100, the range of L.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> perceptual_channels(np.full((1, 1), 0.5)).item()
+    50.0
+    >>> perceptual_channels(np.ones((1, 1, 3))).round(2)[0, 0, 0].item()
+    100.0
+    """
+    channels = plane_channels(image)
+    if channels.shape[2] != 3:
+        return channels * 100
+    from skimage.color import rgb2lab
+
+    lab: NDArray[np.float64] = rgb2lab(channels)
+    return lab
+
+
+def slic_segmenter(image: Any, params: SlicParams, *, device: Any = None) -> NDArray[np.int32]:
+    """Cluster a plane by SLIC.
+
+    Parameters
+    ----------
+    image : array_like, (H, W) or (H, W, C)
+        In [0, 1] (see the module).
+    params : SlicParams
+        ``compactness`` is in units of the grey range 0..100, whatever part of it the plane uses.
+    device : None, str or torch.device
+        As in `napari_refit.slic`.
+
+    Returns
+    -------
+    ndarray of int32, (H, W)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> ramp = np.linspace(0, 1, 64).reshape(8, 8)
+    >>> slic_segmenter(ramp, SlicParams(n_segments=4, sigma=0)).max()
+    np.int32(4)
+    """
+    channels = perceptual_channels(image)
+    # SLIC stretches every plane to its own range: compactness shrinks along so that their proportion stays.
+    span = float(np.ptp(channels)) or 1.0
+    labels = slic(
+        channels,
+        n_segments=params.n_segments,
+        compactness=params.compactness / span,
+        max_num_iter=params.max_num_iter,
+        sigma=params.sigma,
+        slic_zero=params.slic_zero,
+        convert2lab=False,
+        device=device,
+    )
+    return connected_clusters(labels)
+
+
+def quickshift_segmenter(image: Any, params: QuickshiftParams, *, device: Any = None) -> NDArray[np.int32]:
+    """Cluster a plane by Quickshift.
+
+    Parameters
+    ----------
+    image : array_like, (H, W) or (H, W, C)
+        In [0, 1] (see the module).
+    params : QuickshiftParams
+        ``ratio`` weighs the grey range 0..100 (or Lab) against pixels.
+    device : None, str or torch.device
+        As in `napari_refit.quickshift`.
+
+    Returns
+    -------
+    ndarray of int32, (H, W)
+
+    Raises
+    ------
+    ValueError
+        Also if the kernel size is below 1 pixel.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> halves = np.repeat([0.2, 0.8], 4)[None].repeat(6, axis=0)
+    >>> quickshift_segmenter(halves, QuickshiftParams())[0]
+    array([1, 1, 1, 1, 2, 2, 2, 2], dtype=int32)
+    """
+    labels = quickshift(
+        perceptual_channels(image),
+        ratio=params.ratio,
+        kernel_size=params.kernel_size,
+        max_dist=params.max_dist,
+        sigma=params.sigma,
+        convert2lab=False,
+        rng=params.seed,
+        device=device,
+    )
+    return connected_clusters(labels)
+
+
+def felzenszwalb_segmenter(image: Any, params: FelzenszwalbParams) -> NDArray[np.int32]:
+    """Cluster a plane by the graph-based method of Felzenszwalb and Huttenlocher.
+
+    Two colours differ by the root mean square over their channels, so that grey means the same as RGB.
+
+    Parameters
+    ----------
+    image : array_like, (H, W) or (H, W, C)
+        In [0, 1] (see the module).
+    params : FelzenszwalbParams
+        ``scale`` is in units of the grey range 0..255, as in the publication. A piece that hangs on to its
+        cluster by a corner only is a cluster of its own; ``min_size`` holds for it too.
+
+    Returns
+    -------
+    ndarray of int32, (H, W)
+
+    References
+    ----------
+    P. Felzenszwalb and D. Huttenlocher, Efficient graph-based image segmentation, IJCV 59(2), 2004.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> halves = np.repeat([0.2, 0.8], 4)[None].repeat(6, axis=0)
+    >>> felzenszwalb_segmenter(halves, FelzenszwalbParams(sigma=0))[0]
+    array([1, 1, 1, 1, 2, 2, 2, 2], dtype=int32)
+    """
+    from skimage.segmentation import felzenszwalb
+
+    channels = plane_channels(image)
+    with warnings.catch_warnings():
+        # More than three channels are wanted here, and told about.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        labels = felzenszwalb(
+            channels / np.sqrt(channels.shape[2]),
+            scale=params.scale,
+            sigma=params.sigma,
+            min_size=params.min_size,
+        )
+    return merge_small(connected_clusters(labels), channels, params.min_size)
+
+
+def merge_small(
+    clusters: NDArray[np.int32], channels: NDArray[np.float64], min_size: int
+) -> NDArray[np.int32]:
+    """Merge clusters that are too small into the neighbour whose mean colour is nearest.
+
+    Parameters
+    ----------
+    clusters : ndarray of int32, (H, W)
+        Numbered 1..n, each connected.
+    channels : ndarray of float64, (H, W, C)
+    min_size : int
+        In pixels.
+
+    Returns
+    -------
+    ndarray of int32, (H, W)
+        Clusters 1..n of at least ``min_size`` pixels each, or a single one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> row = np.array([[0.0, 0.0, 0.4, 1.0, 1.0]])
+    >>> merge_small(np.array([[1, 1, 2, 3, 3]], np.int32), row[..., None], 2)
+    array([[1, 1, 1, 2, 2]], dtype=int32)
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    numbers = clusters.ravel().astype(np.int64) - 1
+    colours = channels.reshape(numbers.size, -1)
+    while True:
+        sizes = np.bincount(numbers)
+        count = len(sizes)
+        if count == 1 or sizes.min() >= min_size:
+            return connected_clusters(numbers.reshape(clusters.shape))
+        sums = [np.bincount(numbers, weights=colour) for colour in colours.T]
+        means = np.stack(sums, axis=1) / sizes[:, np.newaxis]
+        plane = numbers.reshape(clusters.shape)
+        sides = [(plane[:-1], plane[1:]), (plane[:, :-1], plane[:, 1:])]
+        first, second = (np.concatenate([side[i].ravel() for side in sides]) for i in (0, 1))
+        source, target = np.concatenate([first, second]), np.concatenate([second, first])
+        wanted = (source != target) & (sizes[source] < min_size)
+        source, target = source[wanted], target[wanted]
+        distance = np.square(means[source] - means[target]).sum(axis=1)
+        order = np.lexsort((target, distance, source))
+        merging, chosen = np.unique(source[order], return_index=True)
+        links = coo_array((np.ones(len(merging)), (merging, target[order][chosen])), shape=(count, count))
+        numbers = connected_components(links, directed=False)[1][numbers].astype(np.int64)
+
+
+def watershed_segmenter(image: Any, params: WatershedParams) -> NDArray[np.int32]:
+    """Cluster a plane by the compact watershed of its gradient.
+
+    The gradient is the Sobel magnitude of the smoothed plane, root mean square over the channels.
+
+    Parameters
+    ----------
+    image : array_like, (H, W) or (H, W, C)
+        In [0, 1] (see the module).
+    params : WatershedParams
+        ``compactness`` is the gradient that weighs as much as one pixel of distance from the seed.
+
+    Returns
+    -------
+    ndarray of int32, (H, W)
+
+    References
+    ----------
+    P. Neubert and P. Protzel, Compact watershed and preemptive SLIC, ICPR 2014.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> watershed_segmenter(np.zeros((8, 8)), WatershedParams(markers=4, compactness=1)).max()
+    np.int32(4)
+    """
+    from scipy.ndimage import gaussian_filter
+    from skimage.filters import sobel
+    from skimage.segmentation import watershed
+
+    channels = plane_channels(image)
+    smooth = gaussian_filter(channels, sigma=(params.sigma, params.sigma, 0))
+    squares = [sobel(smooth[..., channel]) ** 2 for channel in range(channels.shape[2])]
+    gradient = np.sqrt(np.mean(squares, axis=0))
+    return connected_clusters(watershed(gradient, markers=params.markers, compactness=params.compactness))
