@@ -97,4 +97,5 @@ def _sample(values: Any) -> NDArray[Any]:
         sample = np.stack([np.asarray(values[int(pick)]) for pick in picks])
     if sample.dtype.kind == "c" or sample.dtype.kind not in "biuf":
         raise TypeError(f"grey values must be real numbers, got dtype {sample.dtype}")
-    return sample
+    # Percentiles subtract: not defined for bool, and float16 overflows.
+    return sample.astype(np.float32) if sample.dtype == np.float16 or sample.dtype.kind == "b" else sample
