@@ -149,8 +149,8 @@ class Refit:
         n_axes = len(volume.shape) - bool(self._rgb)
         if spacing is not None:
             spacing = tuple(float(step) for step in spacing)
-            if len(spacing) < n_axes:
-                # A time axis has no spacing in mm; it is never shown beside a spatial one.
+            if self._reads_lazily and len(spacing) < n_axes:
+                # A file's time axis has no spacing in mm.
                 spacing = spacing + (1.0,) * (n_axes - len(spacing))
             if len(spacing) != n_axes or not all(step > 0 for step in spacing):
                 raise ValueError(f"spacing must be {n_axes} positive numbers of mm, got {spacing}")
