@@ -95,14 +95,12 @@ def presets() -> str:
 
 def command_line() -> str:
     """Every command and option, read off the program's own parser."""
-    import click
     import typer
 
     from napari_refit import cli
 
     root = typer.main.get_command(cli.app)
-    with click.Context(root, info_name="napari-refit") as context:
-        return "\n".join(_command_sections(root, context))
+    return "\n".join(_command_sections(root, typer.Context(root, info_name="napari-refit")))
 
 
 def _command_sections(command: Any, context: Any) -> Iterator[str]:
@@ -124,7 +122,7 @@ def _option_row(param: Any, context: Any) -> list[str] | None:
     if getattr(param, "hidden", False):
         return None
     if param.param_type_name == "argument":
-        return [f"`{param.make_metavar(context)}`", getattr(param, "help", None) or ""]
+        return [f"`{param.name.upper()}`", getattr(param, "help", None) or ""]
     record = param.get_help_record(context)
     return None if record is None else [f"`{record[0]}`", record[1]]
 
