@@ -1,0 +1,234 @@
+"""Puts results into the layers of the open image, and keeps the user's own work out of their way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from qtpy.QtCore import QObject, QTimer, Signal
+
+from napari_refit.planes import PlaneIndex
+from napari_refit.widgets.layers import Outputs
+from napari_refit.widgets.planes import OpenPlane, finest, take
+from napari_refit.widgets.scores import ScoreBook
+from napari_refit.widgets.watching import LabelsWatch
+from napari_refit.widgets.workbench import PlaneDone, VolumeDone
+
+DRAW_DELAY = 200
+COMPARE_DELAY = 60
+
+
+class Delivery(QObject):
+    """The layers of every image that was worked on in one viewer.
+
+    Attributes
+    ----------
+    image : napari.layers.Image or None
+        The open image.
+    plane : OpenPlane or None
+        Its open plane.
+
+    Signals
+    -------
+    lock_changed(), layers_changed()
+    edited()
+        The user painted, undid or redid something.
+    """
+
+    lock_changed = Signal()
+    layers_changed = Signal()
+    edited = Signal()
+
+    def __init__(self, viewer: Any, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self.viewer = viewer
+        self.image: Any = None
+        self.plane: OpenPlane | None = None
+        self._outputs: dict[Any, Outputs] = {}
+        self._watch = LabelsWatch(self._on_edited, self._on_redrawn)
+        self._draw_timer = self._timer(DRAW_DELAY, self.draw)
+        self._compare_timer = self._timer(COMPARE_DELAY, self._compare_locks)
+
+    @property
+    def outputs(self) -> Outputs | None:
+        """The open image's layers, or None before the first result."""
+        return self._outputs.get(self.image)
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is about to be drawn or compared."""
+        return self._draw_timer.isActive() or self._compare_timer.isActive()
+
+    def books(self) -> list[ScoreBook]:
+        """The score books of every image."""
+        return [outputs.book for outputs in self._outputs.values()]
+
+    def follow(self) -> None:
+        """Watch the labels of the open image."""
+        outputs = self.outputs
+        self._watch.follow(None if outputs is None else outputs["labels"])
+
+    def look_at(self, plane: OpenPlane | None) -> None:
+        """Another plane is open."""
+        self.plane = plane
+        outputs = self.outputs
+        labels = None if outputs is None else outputs["labels"]
+        if plane is not None and labels is not None:
+            outputs.locks.note_open(plane.index, take(labels.data, plane.index, labels.ndim))
+        self.lock_changed.emit()
+
+    def take_plane(self, done: PlaneDone) -> bool:
+        """Write a finished plane; returns whether it belongs to the open image."""
+        outputs = self._made_for(done)
+        if outputs is None:
+            return False
+        whole = outputs.refined_whole
+        seen_from_aside = (
+            whole is not None
+            and done.order.same(whole.order)
+            and tuple(axis for axis, _ in done.index) != whole.axes
+        )
+        if done.force or not seen_from_aside:
+            # A volume that was just refined stays as it is while the user looks at it along another axis.
+            with self._watch.muted():
+                outputs.write(done.index, done.result, undoable=done.force)
+            outputs.book.due.add(done.index)
+        if not done.of_volume:
+            self.draw()
+        elif not self._draw_timer.isActive():
+            self._draw_timer.start()
+        return outputs is self.outputs
+
+    def take_volume(self, done: VolumeDone) -> None:
+        """Every plane was delivered."""
+        outputs = self._made_for(done)
+        if outputs is not None:
+            outputs.refined_whole = done
+            outputs.book.whole = True
+        self.draw()
+
+    def show_state(self, index: PlaneIndex, edges: Any) -> None:
+        """Show the edges of an intermediate state on the open plane."""
+        outputs = self.outputs
+        if outputs is not None and self.plane is not None and index == self.plane.index:
+            outputs.write_state(index, edges)
+
+    def draw(self) -> None:
+        """Draw what was written since the last time."""
+        self._draw_timer.stop()
+        if self.outputs is not None:
+            with self._watch.muted():
+                self.outputs.refresh()
+
+    def restore(self) -> None:
+        """Make deleted layers again."""
+        if self.outputs is not None:
+            with self._selection_kept():
+                self.outputs.restore()
+            self.look_at(self.plane)
+            self.follow()
+            self.layers_changed.emit()
+
+    def replace_image(self) -> None:
+        """The image's data was replaced: layers of another shape make way, unless the user painted on them."""
+        outputs = self.outputs
+        if outputs is None:
+            return
+        if outputs.fits():
+            outputs.adopt_data()
+        else:
+            del self._outputs[self.image]
+            outputs.remove()
+            self.follow()
+            self.layers_changed.emit()
+
+    def move_image(self) -> None:
+        """The image's scale or affine changed: its layers follow."""
+        if self.outputs is not None:
+            with self._watch.muted():
+                self.outputs.adopt_geometry()
+
+    def forget(self, layer: Any) -> None:
+        """A layer was removed from the viewer."""
+        if self._outputs.pop(layer, None) is None:
+            self.follow()
+        self.layers_changed.emit()
+
+    def set_locked(self, locked: bool) -> None:
+        """Lock or unlock the open plane."""
+        outputs, plane = self.outputs, self.plane
+        if outputs is None or plane is None:
+            return
+        labels = outputs["labels"]
+        if locked:
+            outputs.locks.lock(plane.index)
+        elif labels is not None:
+            outputs.locks.unlock(plane.index, take(labels.data, plane.index, labels.ndim))
+        self.lock_changed.emit()
+
+    def close(self) -> None:
+        """Let go of the layers, which stay in the viewer."""
+        self._watch.follow(None)
+        self._draw_timer.stop()
+        self._compare_timer.stop()
+
+    def _made_for(self, done: PlaneDone | VolumeDone) -> Outputs | None:
+        """The layers that a result belongs in, made now if it is the first of the open image."""
+        known = [*self._outputs.values()]
+        for outputs in [self.outputs, *known] if self.outputs is not None else known:
+            if outputs.source is done.order.array:
+                return outputs
+        if self.image is None or finest(self.image) is not done.order.array or self.image in self._outputs:
+            return None
+        outputs = self._outputs[self.image] = Outputs(self.viewer, self.image)
+        with self._selection_kept():
+            outputs.make()
+        self.look_at(self.plane)
+        self.follow()
+        self.layers_changed.emit()
+        return outputs
+
+    @contextmanager
+    def _selection_kept(self) -> Iterator[None]:
+        """New layers must not take the selection away from what the user was doing."""
+        selection = self.viewer.layers.selection
+        before, active = set(selection), selection.active
+        yield
+        selection.clear()
+        selection.update(before)
+        if active is not None:
+            selection.active = active
+
+    def _on_edited(self, atoms: list[Any]) -> None:
+        outputs, plane = self.outputs, self.plane
+        if outputs is None or plane is None:
+            return
+        was_locked = plane.index in outputs.locks
+        outputs.book.due |= outputs.locks.note_paint(atoms, plane.index)
+        if not was_locked:
+            self.lock_changed.emit()
+        self.edited.emit()
+
+    def _on_redrawn(self) -> None:
+        self._compare_timer.start()
+
+    def _compare_locks(self) -> None:
+        outputs = self.outputs
+        labels = None if outputs is None else outputs["labels"]
+        if labels is None:
+            return
+        changed = outputs.locks.compare(labels.data)
+        outputs.book.due |= changed
+        if changed:
+            self.lock_changed.emit()
+        if self.plane is not None and self.plane.index in outputs.book.dice:
+            outputs.book.due.add(self.plane.index)
+        self.edited.emit()
+
+    def _timer(self, milliseconds: int, slot: Any) -> QTimer:
+        timer = QTimer(self)
+        timer.setSingleShot(True)
+        timer.setInterval(milliseconds)
+        timer.timeout.connect(slot)
+        return timer

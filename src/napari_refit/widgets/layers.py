@@ -1,0 +1,255 @@
+"""The four layers that a dock makes for an image, kept in place and written plane by plane."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from napari.layers import Image, Labels
+from napari.utils.colormaps import DirectLabelColormap
+from numpy.typing import NDArray
+
+from napari_refit.planes import PlaneIndex
+from napari_refit.widgets.locks import Locks, write_plane
+from napari_refit.widgets.planes import expression, finest, geometry, grid_shape
+from napari_refit.widgets.scores import ScoreBook
+from napari_refit.widgets.workbench import VolumeDone
+
+ROLES = ("response", "edges", "simplified", "labels")
+TITLES = {"response": "response", "edges": "edges", "simplified": "simplified", "labels": "refined"}
+MARK = "napari_refit"
+CLASS_COLORS = (
+    "#4dd2ff",
+    "#ffb000",
+    "#b48cff",
+    "#7ae582",
+    "#ff6fa8",
+    "#f6f740",
+    "#ff8a5b",
+    "#3ddbc0",
+    "#9aa9ff",
+    "#d9a06f",
+)
+
+
+class Outputs:
+    """The layers of one image: response map, edges, simplified image, refined labels.
+
+    Layers are held by reference, so that renaming them changes nothing. A layer that the user deletes stays away
+    until `restore` is called.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+    image : napari.layers.Image
+        The source, whose place, units and metadata every layer takes over.
+    """
+
+    def __init__(self, viewer: Any, image: Any) -> None:
+        self.viewer = viewer
+        self.image = image
+        self.shape = grid_shape(image)
+        self.source = finest(image)
+        self.locks = Locks(self.shape)
+        self.shown_class: str | None = None
+        self.cam_mask = np.zeros(self.shape, np.uint8)
+        self.class_numbers: tuple[int, ...] = (1,)
+        self.book = ScoreBook()
+        self.refined_whole: VolumeDone | None = None
+        self._layers: dict[str, Any] = {}
+        self._last: dict[str, Any] = {}
+
+    def __getitem__(self, role: str) -> Any:
+        """The layer of a role, or None where the user deleted or replaced it."""
+        layer = self._layers.get(role)
+        if layer is None or layer not in self.viewer.layers or grid_shape(layer) != self.shape:
+            return None
+        return layer
+
+    @property
+    def made(self) -> bool:
+        """Whether the layers were ever made."""
+        return bool(self._layers)
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Roles whose layer was deleted, or given data of another shape."""
+        return tuple(role for role in ROLES if role in self._layers and self[role] is None)
+
+    def all_made(self) -> list[Any]:
+        """The layers that are there, lowest first."""
+        return [layer for layer in (self[role] for role in ROLES) if layer is not None]
+
+    def fits(self) -> bool:
+        """Whether the image still has the shape that the layers were made for."""
+        return grid_shape(self.image) == self.shape
+
+    def make(self, roles: Iterable[str] = ROLES) -> None:
+        """Make layers above the image, in order; those that are there stay."""
+        for role in roles:
+            if self[role] is not None:
+                continue
+            layer = self._new(role)
+            self.viewer.layers.insert(self._place(role), layer)
+            self._layers[role] = layer
+
+    def restore(self) -> None:
+        """Make the layers that the user deleted again, and forget what was locked in lost labels."""
+        if "labels" in self.missing:
+            self.locks = Locks(self.shape)
+            self.book.dice.clear()
+            self.book.whole = False
+        self.refined_whole = None
+        self.make()
+
+    def adopt_data(self) -> None:
+        """The image's data was replaced by data of the same shape."""
+        self.source = finest(self.image)
+        self.refined_whole = None
+
+    def adopt_geometry(self) -> None:
+        """Move the layers where the image is now."""
+        for layer in self.all_made():
+            for key, value in geometry(self.image).items():
+                if key not in ("metadata", "axis_labels"):
+                    setattr(layer, key, value)
+
+    def remove(self) -> None:
+        """Take the layers away, but never labels that the user painted."""
+        for role in ROLES:
+            layer = self[role]
+            if layer is not None and not (role == "labels" and len(self.locks)):
+                self.viewer.layers.remove(layer)
+
+    def write(self, index: PlaneIndex, result: Any, *, labels: bool = True, undoable: bool = False) -> bool:
+        """Write one plane of every layer; returns whether the labels were written.
+
+        Nothing is drawn before `refresh`.
+        """
+        where = expression(index, len(self.shape))
+        self._last = {"index": index, "result": result}
+        response = self._shown_response(result)
+        for role, values in (
+            ("edges", result.edges),
+            ("simplified", result.simplified),
+            ("response", response),
+        ):
+            layer = self[role]
+            if layer is not None and values is not None and _same_plane(finest(layer)[where], values):
+                finest(layer)[where] = values
+        if result.response is None:
+            return False
+        self.class_numbers = result.class_numbers
+        self.fit_type(result.mask.dtype)
+        self.cam_mask[where] = result.cam_mask
+        layer = self["labels"]
+        if layer is None or not labels or index in self.locks:
+            return False
+        write_plane(layer, index, result.mask, self.locks, undoable=undoable)
+        return True
+
+    def write_state(self, index: PlaneIndex, edges: NDArray[np.bool_]) -> None:
+        """Show the edges of an intermediate state."""
+        layer = self["edges"]
+        if layer is not None:
+            finest(layer)[expression(index, len(self.shape))] = edges
+            self.refresh(("edges",))
+
+    def show_class(self, name: str | None) -> None:
+        """Choose the class whose response is shown; None: the highest over the classes."""
+        if name == self.shown_class:
+            return
+        self.shown_class = name
+        layer = self["response"]
+        if layer is not None:
+            # A fresh zeroed array costs nothing until it is written, unlike clearing the old one.
+            layer.data = np.zeros(self.shape, np.float32)
+            if self._last:
+                values = self._shown_response(self._last["result"])
+                if values is not None:
+                    layer.data[expression(self._last["index"], len(self.shape))] = values
+            self.refresh(("response",))
+
+    def refresh(self, roles: Iterable[str] = ROLES) -> None:
+        """Draw what was written."""
+        for role in roles:
+            layer = self[role]
+            if layer is not None and layer.visible:
+                layer.refresh(extent=False, highlight=False)
+
+    def fit_type(self, dtype: np.dtype) -> None:
+        """Widen the labels where class numbers do not fit their type."""
+        if self.cam_mask.dtype.itemsize < dtype.itemsize:
+            self.cam_mask = self.cam_mask.astype(dtype)
+        layer = self["labels"]
+        if layer is not None and layer.data.dtype.itemsize < dtype.itemsize:
+            layer.data = layer.data.astype(dtype)
+
+    def _shown_response(self, result: Any) -> NDArray[np.float32] | None:
+        if result.response is None:
+            return None
+        if self.shown_class in result.classes:
+            return result.response[result.classes.index(self.shown_class)]
+        return result.response.max(axis=0)
+
+    def _place(self, role: str) -> int:
+        """Just above the highest layer that belongs below this one."""
+        layers = list(self.viewer.layers)
+        below = [self.image, *(self[other] for other in ROLES[: ROLES.index(role)])]
+        places = [layers.index(layer) for layer in below if layer is not None and layer in layers]
+        return max(places) + 1 if places else len(layers)
+
+    def _new(self, role: str) -> Any:
+        place = geometry(self.image)
+        place["metadata"] = {**place["metadata"], MARK: {"role": role, "image": self.image.name}}
+        name = f"{TITLES[role]} · {self.image.name}"
+        if role == "labels":
+            return Labels(
+                np.zeros(self.shape, np.uint8), name=name, opacity=0.55, colormap=class_colors(), **place
+            )
+        if role == "simplified":
+            return self._new_simplified(name, place)
+        looks = {
+            "response": {"colormap": "inferno", "blending": "additive", "opacity": 0.6},
+            "edges": {"colormap": "cyan", "blending": "additive", "opacity": 0.45},
+        }[role]
+        dtype = np.uint8 if role == "edges" else np.float32
+        return Image(
+            np.zeros(self.shape, dtype),
+            name=name,
+            contrast_limits=(0, 1),
+            interpolation2d="nearest" if role == "edges" else "linear",
+            multiscale=False,
+            rgb=False,
+            **looks,
+            **place,
+        )
+
+    def _new_simplified(self, name: str, place: dict[str, Any]) -> Any:
+        shape, rgb = self.shape, bool(self.image.rgb)
+        if rgb:
+            channels = self.source.shape[-1]
+            shape = (*shape, 3 if self.source.dtype == np.uint8 else channels)
+        looks = {} if rgb else {"contrast_limits": (0, 1), "colormap": "gray"}
+        return Image(
+            np.zeros(shape, np.float32), name=name, visible=False, multiscale=False, rgb=rgb, **looks, **place
+        )
+
+
+def role_of(layer: Any) -> str:
+    """What a layer is to this program ("" if it did not make it)."""
+    mark = layer.metadata.get(MARK)
+    return str(mark.get("role", "")) if isinstance(mark, dict) else ""
+
+
+def class_colors() -> DirectLabelColormap:
+    """Colours of class numbers, the same in every layer and session."""
+    colors: dict[int | None, str] = {0: "transparent", None: "#c8c8c8"}
+    for number in range(1, 256):
+        colors[number] = CLASS_COLORS[(number - 1) % len(CLASS_COLORS)]
+    return DirectLabelColormap(color_dict=colors)
+
+
+def _same_plane(there: NDArray[Any], values: NDArray[Any]) -> bool:
+    return there.shape == values.shape

@@ -1,0 +1,403 @@
+"""What a dock does, without its widgets: joins a viewer, the parameters, the worker and the layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from qtpy.QtCore import QObject, QTimer, Signal
+
+from napari_refit.recipe import RefitParams
+from napari_refit.widgets.delivery import Delivery
+from napari_refit.widgets.layers import Outputs
+from napari_refit.widgets.live import LiveLoop
+from napari_refit.widgets.planes import (
+    NoPlaneError,
+    OpenPlane,
+    finest,
+    go_to,
+    open_plane,
+    spacing_of,
+)
+from napari_refit.widgets.scores import ScoreKeeper
+from napari_refit.widgets.watching import connected, let_go
+from napari_refit.widgets.workbench import ClassesKnown, Order, PlaneDone, VolumeDone, Workbench
+
+NO_IMAGE = "Open an image, then choose it above."
+NO_RESPONSE = "Choose a classifier or a response map first."
+LIVE_OFF = "Live is off."
+MOVED = ("scale", "translate", "rotate", "shear", "affine", "units")
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where response maps come from: a model, a layer of this viewer, or nowhere yet."""
+
+    model: Any = None
+    layer: Any = None
+
+
+class Session(QObject):
+    """One dock's work on the images of one viewer.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer
+
+    Attributes
+    ----------
+    layers : Delivery
+        The layers that results are written to.
+    scores : ScoreKeeper
+        Their comparison with the ground truth.
+
+    Signals
+    -------
+    status(str)
+        What is going on: a stage, a hint, or nothing.
+    message(str), error(str)
+        What a user should know of the open slice; what went wrong.
+    result(object)
+        The `SliceResult` of the open slice.
+    classes(object)
+        The classifier was loaded (`ClassesKnown`).
+    progress(int, int), busy(bool)
+        Of "Refine volume".
+    plane_changed(), lock_changed(), layers_changed()
+    """
+
+    status = Signal(str)
+    message = Signal(str)
+    error = Signal(str)
+    result = Signal(object)
+    classes = Signal(object)
+    progress = Signal(int, int)
+    busy = Signal(bool)
+    plane_changed = Signal()
+    lock_changed = Signal()
+    layers_changed = Signal()
+
+    def __init__(self, viewer: Any, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self.viewer = viewer
+        self.params = RefitParams()
+        self.source = Source()
+        self.device: str | None = None
+        self.live = True
+        self.volume_running = False
+        self._hint = NO_IMAGE
+        self._version = self._response_version = 0
+        self._force = False
+        self._of_viewer: list[Callable[[], None]] = []
+        self._of_image: list[Callable[[], None]] = []
+        self._of_response: list[Callable[[], None]] = []
+        self._bench = Workbench()
+        self.layers = Delivery(viewer, self)
+        self.layers.lock_changed.connect(self.lock_changed)
+        self.layers.layers_changed.connect(self.layers_changed)
+        self._loop = LiveLoop(self)
+        self._loop.stage.connect(self.status)
+        self._loop.state.connect(self._on_state)
+        self._loop.part.connect(self._on_part)
+        self._loop.progress.connect(self._on_progress)
+        self._loop.finished.connect(self._on_finished)
+        self._loop.failed.connect(self._on_failed)
+        self._loop.cancelled.connect(self._on_cancelled)
+        self.scores = ScoreKeeper(self.layers, self)
+        self.layers.edited.connect(self.scores.changed)
+        self._ask_timer = self._timer(self._ask)
+        self._look_timer = self._timer(self._look)
+        self._of_viewer += connected(viewer.dims, ("point", "order", "ndisplay", "ndim"), self._on_dims)
+        self._of_viewer += connected(viewer.layers, ("removed",), self._on_removed)
+        for held in self._held:
+            self.destroyed.connect(partial(let_go, held))
+
+    # -- what the dock tells
+
+    def set_image(self, layer: Any) -> None:
+        """Work on another image layer, or on none."""
+        layer = self.own(layer)
+        if layer is self.image:
+            return
+        if not self.volume_running:
+            self._loop.cancel()
+        let_go(self._of_image)
+        self.layers.image = layer
+        if layer is not None:
+            self._of_image += connected(layer, MOVED, self._on_image_moved)
+            self._of_image += connected(layer, ("data",), self._on_image_replaced)
+        self.layers.follow()
+        self._look(changed=True)
+        self.message.emit("")
+        self.layers_changed.emit()
+
+    def set_truth(self, layer: Any) -> None:
+        """Compare with another labels layer, or with none."""
+        self.scores.set_truth(self.own(layer))
+
+    def set_source(self, source: Source) -> None:
+        """Take response maps from elsewhere."""
+        source = Source(source.model, self.own(source.layer))
+        let_go(self._of_response)
+        if source.layer is not None:
+            self._of_response += connected(source.layer, ("data",), self._on_response_replaced)
+        self.source = source
+        self.update()
+
+    def set_device(self, device: str | None) -> None:
+        """Compute elsewhere."""
+        self.device = device
+        self.update()
+
+    def set_params(self, params: RefitParams) -> None:
+        """Refine with other parameters."""
+        if params != self.params:
+            self.params = params
+            self.update()
+
+    def set_live(self, live: bool) -> None:
+        """Follow sliders and slices, or only do what is asked for."""
+        self.live = live
+        if live:
+            self.update()
+        elif not self.volume_running:
+            self._loop.cancel()
+            self.status.emit(LIVE_OFF)
+
+    def show_class(self, name: str | None) -> None:
+        """Choose the class whose response is shown; None: the highest of all."""
+        if self.outputs is not None:
+            self.outputs.show_class(name)
+
+    def update(self, *, force: bool = False) -> None:
+        """Ask for the open slice; ``force`` even where live is off or the volume was refined already."""
+        self._force |= force
+        self._ask_timer.start()
+
+    def reset_slice(self) -> None:
+        """Throw hand edits of the open slice away and refine it again."""
+        self.layers.set_locked(False)
+        self.update(force=True)
+
+    def set_locked(self, locked: bool) -> None:
+        """Keep automatic updates off the open slice, or let them in again."""
+        if locked != self.locked:
+            self.layers.set_locked(locked)
+            if not locked:
+                self.update()
+
+    def refine_volume(self) -> None:
+        """Refine every slice along the open slice axis; locked slices stay."""
+        if self.image is None or self.volume_running:
+            return
+        order = self.order()
+        if order.model is None and order.response is None:
+            self.error.emit(NO_RESPONSE)
+            return
+        self.volume_running = True
+        self.error.emit("")
+        self.busy.emit(True)
+        axis = None if self.plane is None else self.plane.slice_axis
+        self._loop.request(self._bench.volume(order, axis), exclusive=True)
+
+    def cancel(self) -> None:
+        """Stop whatever runs."""
+        self._loop.cancel()
+
+    def go_to_slice(self, position: int) -> None:
+        """Show another slice."""
+        if self.plane is not None and self.plane.slice_axis is not None:
+            go_to(self.image, self.viewer.dims, self.plane.at(position))
+
+    def restore_layers(self) -> None:
+        """Make deleted layers again."""
+        self.layers.restore()
+        self.update(force=True)
+
+    def close(self) -> None:
+        """Let go of the viewer and stop the threads, without waiting."""
+        for held in self._held:
+            let_go(held)
+        self._ask_timer.stop()
+        self._look_timer.stop()
+        self.layers.close()
+        self.scores.close()
+        self._loop.close()
+
+    # -- what the dock asks
+
+    @property
+    def image(self) -> Any:
+        """The open image layer, or None."""
+        return self.layers.image
+
+    @property
+    def plane(self) -> OpenPlane | None:
+        """Its open plane, or None where there is no single one."""
+        return self.layers.plane
+
+    @property
+    def outputs(self) -> Outputs | None:
+        """The open image's layers, or None before the first result."""
+        return self.layers.outputs
+
+    @property
+    def locked(self) -> bool:
+        """Whether the open slice is kept from automatic updates."""
+        return self.outputs is not None and self.plane is not None and self.plane.index in self.outputs.locks
+
+    @property
+    def painted(self) -> bool:
+        """Whether it is kept because the user painted on it."""
+        return self.locked and self.outputs.locks.is_painted(self.plane.index)
+
+    @property
+    def running(self) -> bool:
+        """Whether anything is being computed, drawn or measured, or about to be."""
+        timers = self._ask_timer.isActive() or self._look_timer.isActive()
+        return timers or self._loop.busy or self.scores.busy or self.layers.busy
+
+    def own(self, layer: Any) -> Any:
+        """The viewer's own object for a layer, or None where it is not in this viewer."""
+        return None if layer is None else next((own for own in self.viewer.layers if own == layer), None)
+
+    def order(self) -> Order:
+        """What a job needs to know right now."""
+        layer = self.source.layer
+        response = None if layer is None else finest(layer)
+        return Order(
+            array=finest(self.image),
+            rgb=bool(self.image.rgb),
+            spacing=spacing_of(self.image),
+            params=self.params,
+            version=self._version,
+            model=self.source.model,
+            response=response,
+            response_version=self._response_version,
+            response_name="" if layer is None else layer.name,
+            device=self.device,
+        )
+
+    # -- reactions
+
+    @property
+    def _held(self) -> tuple[list[Callable[[], None]], ...]:
+        return self._of_viewer, self._of_image, self._of_response
+
+    def _on_dims(self) -> None:
+        self._look_timer.start()
+
+    def _look(self, changed: bool = False) -> None:
+        """Find out which plane is open, and ask for it if that is news."""
+        before, self._hint = (self.plane, self._hint), ""
+        plane = None
+        if self.image is None:
+            self._hint = NO_IMAGE
+        else:
+            try:
+                plane = open_plane(self.image, self.viewer.dims)
+            except NoPlaneError as error:
+                self._hint = str(error)
+        if (plane, self._hint) == before and not changed:
+            return
+        self.layers.look_at(plane)
+        self.plane_changed.emit()
+        self.scores.changed()
+        self.update()
+
+    def _ask(self) -> None:
+        force, self._force = self._force, False
+        if self.plane is None:
+            if not self.volume_running:
+                self._loop.cancel()
+                self.status.emit(self._hint)
+            return
+        if not (self.live or force):
+            self.status.emit(LIVE_OFF)
+            return
+        self._loop.request(self._bench.plane(self.order(), self.plane.index, force))
+
+    def _on_image_moved(self) -> None:
+        self.layers.move_image()
+        self._on_dims()
+        self.update()
+
+    def _on_image_replaced(self) -> None:
+        self._version += 1
+        self.layers.replace_image()
+        self._look(changed=True)
+
+    def _on_response_replaced(self) -> None:
+        self._response_version += 1
+        self.update()
+
+    def _on_removed(self, event: Any) -> None:
+        layer = event.value
+        if layer is self.image:
+            self._loop.cancel()
+            self.set_image(None)
+        self.layers.forget(layer)
+        if layer is self.scores.truth:
+            self.set_truth(None)
+        if layer is self.source.layer:
+            self.set_source(Source())
+
+    def _on_state(self, found: Any) -> None:
+        self.layers.show_state(*found)
+
+    def _on_part(self, part: object) -> None:
+        if isinstance(part, ClassesKnown):
+            self.classes.emit(part)
+        elif isinstance(part, PlaneDone):
+            self.layers.take_plane(part)
+            self.scores.changed()
+
+    def _on_progress(self, done: int, total: int, text: str) -> None:
+        self.progress.emit(done, total)
+        self.status.emit(f"Refining the volume… slice {done} of {total}")
+
+    def _on_finished(self, done: object) -> None:
+        self.error.emit("")
+        if isinstance(done, VolumeDone):
+            self.layers.take_volume(done)
+            self._end_volume(summary(done))
+        elif isinstance(done, PlaneDone) and self.layers.take_plane(done):
+            self.status.emit("")
+            self.message.emit(done.result.message)
+            self.result.emit(done.result)
+        self.scores.changed()
+
+    def _on_failed(self, text: str) -> None:
+        if self.volume_running:
+            self._end_volume("")
+        self.status.emit("")
+        self.error.emit(text)
+
+    def _on_cancelled(self) -> None:
+        if self.volume_running:
+            self._end_volume("Cancelled; the slices that were done stay.")
+            self.layers.draw()
+
+    def _end_volume(self, text: str) -> None:
+        self.volume_running = False
+        self.busy.emit(False)
+        self.status.emit(text)
+
+    def _timer(self, slot: Callable[[], None]) -> QTimer:
+        timer = QTimer(self)
+        timer.setSingleShot(True)
+        timer.setInterval(0)
+        timer.timeout.connect(slot)
+        return timer
+
+
+def summary(done: VolumeDone) -> str:
+    """What happened, for the status line."""
+    text = f"Refined {done.n_slices} slices in {done.seconds:.1f} s"
+    if done.n_negative:
+        text += f"; {done.n_negative} predicted negative"
+    if done.n_empty > done.n_negative:
+        text += f"; {done.n_empty - done.n_negative} more came out empty"
+    return text + "."

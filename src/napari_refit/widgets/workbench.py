@@ -1,0 +1,187 @@
+"""The worker thread's side of a dock: one pipeline, kept while the image stays, and the jobs that use it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from napari_refit.planes import PlaneIndex
+from napari_refit.recipe import RefitParams
+from napari_refit.widgets.live import Task
+
+STAGES = {"clusters": "Clustering…", "response": "CAM…", "fit": "Fit…"}
+LOADING = "Loading the classifier…"
+
+
+@dataclass(frozen=True)
+class Order:
+    """Everything that a job needs, read off the window when it is asked for.
+
+    Attributes
+    ----------
+    array : array-like
+        The image; ``version`` counts how often its content was replaced.
+    rgb : bool
+    spacing : tuple of float or None
+        mm per step of each axis.
+    params : RefitParams
+    model : object or None
+        A checkpoint's path or a model's name.
+    response : array-like or None
+        A response map from outside, with its own version and name.
+    device : str or None
+    """
+
+    array: Any
+    rgb: bool
+    spacing: tuple[float, ...] | None
+    params: RefitParams
+    version: int = 0
+    model: Any = None
+    response: Any = None
+    response_version: int = 0
+    response_name: str = ""
+    device: str | None = None
+
+    def same_image(self, other: Order | None) -> bool:
+        """Whether a pipeline made for the other order serves this one."""
+        return other is not None and (
+            self.array is other.array
+            and (self.rgb, self.spacing, self.version, self.device)
+            == (other.rgb, other.spacing, other.version, other.device)
+        )
+
+    def same_source(self, other: Order | None) -> bool:
+        """Whether the response comes from the same place."""
+        return other is not None and (
+            self.response is other.response
+            and (self.model, self.response_version) == (other.model, other.response_version)
+        )
+
+    def same(self, other: Order | None) -> bool:
+        """Whether both lead to the same result."""
+        return self.same_image(other) and self.same_source(other) and self.params == other.params
+
+
+@dataclass(frozen=True)
+class PlaneDone:
+    """A finished plane, and for whom."""
+
+    order: Order
+    index: PlaneIndex
+    result: Any
+    force: bool = False
+    of_volume: bool = False
+
+
+@dataclass(frozen=True)
+class VolumeDone:
+    """A finished volume. ``index`` names the axes that were cut."""
+
+    order: Order
+    axes: tuple[int, ...]
+    n_slices: int
+    n_empty: int
+    n_negative: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class ClassesKnown:
+    """The classifier was loaded."""
+
+    names: tuple[str, ...]
+    targets: tuple[str, ...]
+
+
+class Workbench:
+    """Holds the pipeline; only ever used on the worker thread."""
+
+    def __init__(self) -> None:
+        self._refit: Any = None
+        self._image: Order | None = None
+        self._source: Order | None = None
+
+    def plane(self, order: Order, index: PlaneIndex, force: bool = False) -> Callable[[Task], PlaneDone]:
+        """A job that refines one plane."""
+
+        def job(task: Task) -> PlaneDone:
+            refit = self._pipeline(order, task)
+            result = refit.plane(
+                dict(index),
+                cancelled=task.cancelled,
+                on_stage=lambda name: task.stage(STAGES.get(name, f"{name}…")),
+                on_state=lambda labels: task.state((index, _edges(labels))),
+            )
+            return PlaneDone(order, index, result, force)
+
+        return job
+
+    def volume(self, order: Order, axis: int) -> Callable[[Task], VolumeDone]:
+        """A job that refines every plane along an axis."""
+
+        def job(task: Task) -> VolumeDone:
+            refit = self._pipeline(order, task)
+            cut: list[int] = []
+
+            def on_slice(positions: dict[int, int], result: Any) -> None:
+                index = tuple(sorted(positions.items()))
+                cut[:] = sorted(positions)
+                task.part(PlaneDone(order, index, result, of_volume=True))
+
+            task.stage("Refining the volume…")
+            found = refit.volume(task.progress, task.cancelled, axis=axis, on_slice=on_slice)
+            return VolumeDone(
+                order, tuple(cut), found.n_slices, found.n_empty, found.n_negative, found.seconds["total"]
+            )
+
+        return job
+
+    def _pipeline(self, order: Order, task: Task) -> Any:
+        from napari_refit.pipeline import Refit
+
+        if not order.same_image(self._image):
+            self._image = self._source = self._refit = None
+            self._refit = Refit(
+                order.array, params=order.params, spacing=order.spacing, device=order.device, rgb=order.rgb
+            )
+            self._image = order
+        refit = self._refit
+        refit.params = order.params
+        if not order.same_source(self._source):
+            self._source = None
+            self._use_source(refit, order, task)
+            self._source = order
+        return refit
+
+    @staticmethod
+    def _use_source(refit: Any, order: Order, task: Task) -> None:
+        if order.response is not None:
+            refit.use_response(order.response, order.response_name)
+        elif order.model is not None:
+            task.stage(LOADING)
+            refit.use_model(order.model)
+            classifier = refit.classifier
+            targets = tuple(classifier.classes[k] for k in classifier.foreground)
+            task.part(ClassesKnown(tuple(classifier.classes), targets))
+        else:
+            refit.use_nothing()
+
+
+def describe(order: Order) -> dict[str, Any]:
+    """What the sidecar says of an order; reads a checkpoint's checksum, so call it beside the window."""
+    from napari_refit.pipeline import Refit
+
+    refit = Refit(order.array, params=order.params, spacing=order.spacing, device=order.device, rgb=order.rgb)
+    if order.response is not None:
+        refit.use_response(order.response, order.response_name)
+    elif order.model is not None:
+        refit.use_model(order.model)
+    return refit.describe()
+
+
+def _edges(labels: Any) -> Any:
+    from napari_refit.uss.edges import edge_map
+
+    return edge_map(labels)
