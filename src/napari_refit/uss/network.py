@@ -92,8 +92,8 @@ def uss_network(
     >>> image = np.repeat([0.0, 1.0], 8)[None].repeat(16, axis=0)
     >>> guide = np.arange(16)[None].repeat(16, axis=0) // 4
     >>> clusters = uss_network(image, guide, steps=4, device="cpu")
-    >>> clusters.shape, clusters.dtype, clusters.min()
-    ((16, 16), dtype('int32'), np.int32(1))
+    >>> clusters.shape, clusters.dtype, int(clusters.min())
+    ((16, 16), dtype('int32'), 1)
     """
     params = _checked_params(
         max_labels=max_labels,
@@ -312,11 +312,13 @@ def _network(n_channels: int, max_labels: int, seed: int) -> nn.Sequential:
         (WIDE, max_labels, 1),
     ):
         # No bias: batch normalisation takes it out again.
-        layer = nn.utils.skip_init(nn.Conv2d, inputs, outputs, size, padding=size // 2, bias=False)
+        layer = nn.utils.skip_init(
+            nn.Conv2d, inputs, outputs, size, padding=size // 2, bias=False, dtype=torch.float32
+        )
         bound = (inputs * size * size) ** -0.5
         with torch.no_grad():
             layer.weight.uniform_(-bound, bound, generator=generator)
-        layers += [layer, nn.BatchNorm2d(outputs, track_running_stats=False), nn.ReLU()]
+        layers += [layer, nn.BatchNorm2d(outputs, track_running_stats=False, dtype=torch.float32), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
 
 

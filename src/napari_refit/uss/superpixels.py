@@ -71,8 +71,8 @@ def slic_segmenter(image: Any, params: SlicParams, *, device: Any = None) -> NDA
     --------
     >>> import numpy as np
     >>> ramp = np.linspace(0, 1, 64).reshape(8, 8)
-    >>> slic_segmenter(ramp, SlicParams(n_segments=4, sigma=0)).max()
-    np.int32(4)
+    >>> slic_segmenter(ramp, SlicParams(n_segments=4, sigma=0)).max().item()
+    4
     """
     channels = perceptual_channels(image)
     # SLIC stretches every plane to its own range: compactness shrinks along so that their proportion stays.
@@ -247,8 +247,8 @@ def watershed_segmenter(image: Any, params: WatershedParams) -> NDArray[np.int32
     Examples
     --------
     >>> import numpy as np
-    >>> watershed_segmenter(np.zeros((8, 8)), WatershedParams(markers=4, compactness=1)).max()
-    np.int32(4)
+    >>> watershed_segmenter(np.zeros((8, 8)), WatershedParams(markers=4, compactness=1)).max().item()
+    4
     """
     from scipy.ndimage import gaussian_filter
     from skimage.filters import sobel
