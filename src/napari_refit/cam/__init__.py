@@ -1,0 +1,1 @@
+"""From an image to response maps: classifiers, their checkpoints, and class activation mapping."""

@@ -1,0 +1,340 @@
+"""Response maps: what a classifier looks at, per class, on the grid of the plane."""
+
+from __future__ import annotations
+
+import os
+import threading
+import warnings
+import weakref
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from napari_refit.cam import explain
+from napari_refit.cam.classifier import PREDICTED, Classifier, load_classifier, torch_device
+from napari_refit.cam.methods import ONE_PLANE_AT_A_TIME, find_method
+from napari_refit.errors import Cancelled
+from napari_refit.params import CamParams
+
+# The live view and a whole-volume run may share a network; only one of them may tap it at a time.
+_LOCKS: weakref.WeakKeyDictionary[nn.Module, threading.RLock] = weakref.WeakKeyDictionary()
+_LOCKS_GUARD = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Responses:
+    """Response maps of N planes for n asked classes, and what the classifier believes.
+
+    Attributes
+    ----------
+    maps : float32 array, shape (N, n, H, W)
+        Min-max normalised to [0, 1] per plane and class; 0 where the raw map is flat.
+    evidence : float32 array, shape (N, n)
+        The largest value of the raw map. For FullGrad and SESS, which normalise inside, it is relative.
+    raw : float32 array, shape (N, n, H, W)
+        The map after its ReLU and before any normalisation, resized to the plane.
+    logits, probabilities : float32 array, shape (N, n_all)
+        Of all classes.
+    predicted : bool array, shape (N, n)
+        Whether the classifier says that the class is there. Softmax: its logit is above the background's; without
+        a background, it is the highest. Sigmoid: its logit is above 0. For ``PREDICTED``: the most likely class
+        is not the background.
+    layers : tuple of str
+        The layers that the maps were read at.
+    """
+
+    maps: np.ndarray
+    evidence: np.ndarray
+    raw: np.ndarray
+    logits: np.ndarray
+    probabilities: np.ndarray
+    predicted: np.ndarray
+    layers: tuple[str, ...] = ()
+
+
+def compute_responses(
+    classifier: Classifier,
+    planes: np.ndarray,
+    class_indices: Sequence[int],
+    params: CamParams | None = None,
+    *,
+    device: str | torch.device | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> Responses:
+    """Compute response maps.
+
+    The network is left as it was: mode, gradients, hooks. When memory runs out the batch is halved, down to one
+    plane; then the work moves to the CPU. Both are said in a `RuntimeWarning`.
+
+    Parameters
+    ----------
+    classifier : Classifier
+    planes : array, shape (N, H, W) or (N, H, W, C)
+        Real numbers in [0, 1].
+    class_indices : sequence of int
+        Which classes; ``PREDICTED`` (-1) is the most likely one, plane by plane.
+    params : CamParams, optional
+        ``method``, ``layer``, ``smoothing`` and ``batch_size`` are used here; the gate is the pipeline's.
+    device : str or torch.device, optional
+        The classifier is moved there and stays there; None: where it is.
+    cancelled : callable, optional
+        Asked before every run of the network.
+
+    Returns
+    -------
+    Responses
+
+    Raises
+    ------
+    ValueError
+        If a class, layer, method or device does not exist, or the planes do not fit the network.
+    Cancelled
+        If ``cancelled()`` answered True.
+    MemoryError
+        If not even one plane fits into the CPU's memory.
+    """
+    params = CamParams() if params is None else params
+    planes = np.asarray(planes)
+    targets = classifier.class_indices([int(index) for index in class_indices]) if len(class_indices) else ()
+    if planes.ndim not in (3, 4) or 0 in planes.shape[1:]:
+        raise ValueError(f"planes must have shape (N, H, W) or (N, H, W, C), got {planes.shape}")
+    method, _ = find_method(params.method)
+    with _lock(classifier.module):
+        if device is not None and torch_device(device) != classifier.device:
+            classifier.to(device)
+        if not len(planes):
+            return _nothing(classifier, planes, len(targets))
+        home = classifier.device
+        limit = 1 if method in ONE_PLANE_AT_A_TIME else min(params.batch_size, len(planes))
+        parts: list[Responses] = []
+        done = 0
+        try:
+            while done < len(planes):
+                if cancelled is not None and cancelled():
+                    raise Cancelled("response maps were cancelled")
+                try:
+                    parts.append(_batch(classifier, planes[done : done + limit], targets, params, cancelled))
+                    done += limit
+                except (RuntimeError, MemoryError) as error:
+                    if not out_of_memory(error):
+                        size = " x ".join(str(length) for length in planes.shape[1:])
+                        reason = str(error).splitlines()[0]
+                        raise ValueError(f"{classifier.name} fails on planes of {size}: {reason}") from error
+                    limit = _with_less_memory(classifier, limit, error)
+        finally:
+            if classifier.device != home:
+                classifier.to(home)
+    return _joined(parts)
+
+
+def response_maps(
+    model: Classifier | nn.Module | str | os.PathLike[str],
+    image: np.ndarray,
+    classes: str | int | Iterable[str | int] | None = None,
+    *,
+    method: str = "gradcam",
+    layer: str | None = None,
+    device: str | torch.device | None = None,
+) -> np.ndarray:
+    """Response maps of an image or of a batch of images.
+
+    Parameters
+    ----------
+    model : Classifier, torch.nn.Module, str or path-like
+        See `load_classifier`.
+    image : array
+        One image ``(H, W)``, ``(H, W, 1)``, ``(H, W, 3)`` or ``(H, W, 4)`` (alpha is dropped), or a batch
+        ``(N, H, W)`` or ``(N, H, W, C)``. An array of three axes is one image if its last axis has 1, 3 or 4 entries,
+        else a batch. Floating-point values within [0, 1] are taken as they are; integers and values outside are
+        scaled so that the smallest of the whole array becomes 0 and the largest 1. NaN and infinite values are 0.
+    classes : str, int or sequence of them, optional
+        Names or indices; ``"predicted"`` is the most likely class of each image. None: all but the background.
+    method : str
+        Any of `napari_refit.cam.methods.available_methods`.
+    layer : str, optional
+        Dotted name of the layer; None: the last convolutional stage.
+    device : str or torch.device, optional
+        Where to compute; None: where the model is.
+
+    Returns
+    -------
+    float32 array, shape (n_classes, H, W) or (N, n_classes, H, W)
+        In [0, 1], min-max normalised per image and class.
+
+    Raises
+    ------
+    ValueError
+        If the image's shape, a class, the method, the layer or the device is not valid.
+    ReadError
+        If the model's file cannot be read.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> image = np.random.default_rng(0).random((64, 64))
+    >>> response_maps("squeezenet1_1", image, classes=[3, 7]).shape
+    (2, 64, 64)
+    """
+    array = np.asarray(image)
+    if array.ndim not in (2, 3, 4) or array.size == 0:
+        raise ValueError(
+            f"image must be (H, W), (H, W, 3) or a batch of them, not empty, got shape {array.shape}"
+        )
+    single = array.ndim == 2 or (array.ndim == 3 and array.shape[-1] in (1, 3, 4))
+    planes = _unit_range(array)[None] if single else _unit_range(array)
+    classifier = load_classifier(model)
+    home = classifier.device
+    try:
+        found = compute_responses(
+            classifier,
+            planes,
+            classifier.class_indices(classes),
+            CamParams(method=method, layer=layer or ""),
+            device=device,
+        )
+    finally:
+        if classifier.device != home:
+            classifier.to(home)
+    return found.maps[0] if single else found.maps
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, on whichever device."""
+    text = str(error).lower()
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(
+        sign in text for sign in ("out of memory", "can't allocate memory", "not enough memory")
+    )
+
+
+def _with_less_memory(classifier: Classifier, limit: int, error: BaseException) -> int:
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    if limit > 1:
+        limit //= 2
+        warnings.warn(
+            f"{classifier.device} ran out of memory: going on with {limit} slices at a time",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+    elif classifier.device.type != "cpu":
+        warnings.warn(
+            f"{classifier.device} has not enough memory for one slice: going on with the CPU",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+        classifier.to("cpu")
+    else:
+        raise MemoryError(
+            f"not enough memory for the response maps of one slice with {classifier.name}; "
+            "use a smaller network or smaller slices"
+        ) from error
+    return limit
+
+
+def _batch(
+    classifier: Classifier,
+    planes: np.ndarray,
+    targets: Sequence[int],
+    params: CamParams,
+    cancelled: Callable[[], bool] | None,
+) -> Responses:
+    height, width = planes.shape[1:3]
+    x = classifier.prepare(planes)
+    layer = params.layer or classifier.default_layer(x)
+    found = explain.explain(
+        classifier.module,
+        x.to(classifier.device),
+        targets,
+        method=params.method,
+        layer=layer,
+        smoothing=params.smoothing,
+        activation=classifier.activation,
+        cancelled=cancelled,
+    )
+    logits = found.logits.numpy()
+    believed = found.logits.sigmoid() if classifier.activation == "sigmoid" else found.logits.softmax(1)
+    if logits.shape[1] != len(classifier.classes):
+        raise ValueError(
+            f"{classifier.name} returns {logits.shape[1]} values, but has {len(classifier.classes)} class names"
+        )
+    raw = _resized(found.raw, (height, width))
+    return Responses(
+        maps=_min_max(raw),
+        evidence=raw.amax((2, 3)).numpy() if len(targets) else np.zeros((len(planes), 0), np.float32),
+        raw=raw.numpy(),
+        logits=logits,
+        probabilities=believed.numpy(),
+        predicted=_predicted(classifier, logits, targets),
+        layers=(layer,),
+    )
+
+
+def _resized(raw: Tensor, size: tuple[int, int]) -> Tensor:
+    if 0 in raw.shape[:2]:
+        return raw.new_zeros(*raw.shape[:2], *size)
+    resized = nn.functional.interpolate(raw, size, mode="bilinear", align_corners=False, antialias=True)
+    # Interpolating a flat map leaves rounding noise, which normalisation would blow up to full range.
+    low, high = raw.amin((2, 3), keepdim=True), raw.amax((2, 3), keepdim=True)
+    return torch.where(high - low <= 1e-6 * high, high.expand_as(resized), resized.clamp_min(0))
+
+
+def _min_max(raw: Tensor) -> np.ndarray:
+    if 0 in raw.shape:
+        return raw.numpy()
+    values = raw.double()
+    low, high = values.amin((2, 3), keepdim=True), values.amax((2, 3), keepdim=True)
+    scaled = torch.where(
+        high > low, (values - low) / (high - low).clamp_min(torch.finfo(torch.double).tiny), 0.0
+    )
+    return scaled.float().numpy()
+
+
+def _predicted(classifier: Classifier, logits: np.ndarray, targets: Sequence[int]) -> np.ndarray:
+    best, background = logits.argmax(1), classifier.background
+    columns = []
+    for index in targets:
+        if classifier.activation == "sigmoid":
+            columns.append((logits.max(1) if index == PREDICTED else logits[:, index]) > 0)
+        elif index == PREDICTED:
+            columns.append(best != (-1 if background is None else background))
+        elif background is None or index == background:
+            columns.append(best == index)
+        else:
+            columns.append(logits[:, index] > logits[:, background])
+    return np.stack(columns, axis=1) if columns else np.zeros((len(logits), 0), bool)
+
+
+def _joined(parts: Sequence[Responses]) -> Responses:
+    names = ("maps", "evidence", "raw", "logits", "probabilities", "predicted")
+    joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+    return Responses(**joined, layers=parts[0].layers)
+
+
+def _nothing(classifier: Classifier, planes: np.ndarray, count: int) -> Responses:
+    maps = np.zeros((0, count, *planes.shape[1:3]), np.float32)
+    logits = np.zeros((0, len(classifier.classes)), np.float32)
+    return Responses(maps, maps[:, :, 0, 0], maps, logits, logits, np.zeros((0, count), bool))
+
+
+def _unit_range(array: np.ndarray) -> np.ndarray:
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"image must hold real numbers, got {array.dtype}")
+    finite = np.isfinite(array)
+    values = np.where(finite, array, 0).astype(np.float64)
+    if not finite.any():
+        return values.astype(np.float32)
+    low, high = float(values[finite].min()), float(values[finite].max())
+    if array.dtype.kind == "f" and low >= 0 and high <= 1:
+        return values.astype(np.float32)
+    if high == low:
+        return np.zeros(array.shape, np.float32)
+    scaled: np.ndarray = np.where(finite, (values - low) / (high - low), 0).astype(np.float32)
+    return scaled
+
+
+def _lock(module: nn.Module) -> threading.RLock:
+    with _LOCKS_GUARD:
+        return _LOCKS.setdefault(module, threading.RLock())
