@@ -70,7 +70,7 @@ def test_without_a_guide_continuity_smooths() -> None:
 def test_it_finds_a_disc(guide: str, channels: int) -> None:
     image, disc = two_regions()
     image = np.repeat(image[..., None], channels, axis=2) if channels else image
-    params = NetworkParams(guide=guide, steps=32, min_labels=2, guide_n_segments=60, guide_compactness=5)
+    params = NetworkParams(guide=guide, steps=32, min_labels=2, guide_n_segments=150, guide_compactness=5)
     clusters = list(network_segmenter(image, params, device="cpu"))[-1]
     share = ndimage.mean(disc, clusters, np.arange(1, clusters.max() + 1))
     found = share[clusters - 1] > 0.5

@@ -98,19 +98,19 @@ def test_slic_compactness_is_in_units_of_the_grey_range_whatever_the_plane_uses(
     low: float, high: float
 ) -> None:
     plane = low + (high - low) * smooth_plane((40, 40), 0)
-    expected = slow_slic(plane * 100, 16, compactness=20, rounds=4)
-    params = SlicParams(n_segments=16, compactness=20, sigma=0, max_num_iter=4)
+    expected = slow_slic(plane * 100, 16, compactness=40, rounds=4)
+    params = SlicParams(n_segments=16, compactness=40, sigma=0, max_num_iter=4)
     assert same_partition(slic_segmenter(plane, params), expected)
 
 
 def test_compactness_would_mean_something_else_on_a_dark_plane_without_that() -> None:
     plane = smooth_plane((40, 40), 0)
-    arguments = {"n_segments": 16, "compactness": 0.2, "max_num_iter": 4, "channel_axis": None}
+    arguments = {"n_segments": 16, "compactness": 0.4, "max_num_iter": 4, "channel_axis": None}
     assert same_partition(
-        segmentation.slic(plane, **arguments), slow_slic(plane * 100, 16, compactness=20, rounds=4)
+        segmentation.slic(plane, **arguments), slow_slic(plane * 100, 16, compactness=40, rounds=4)
     )
     assert not same_partition(
-        segmentation.slic(plane / 2, **arguments), slow_slic(plane * 50, 16, compactness=20, rounds=4)
+        segmentation.slic(plane / 2, **arguments), slow_slic(plane * 50, 16, compactness=40, rounds=4)
     )
 
 
