@@ -1,0 +1,144 @@
+"""The help panel: what each section of the dock does, every parameter, every shortcut."""
+
+from __future__ import annotations
+
+from html import escape
+from importlib.metadata import PackageNotFoundError, metadata
+
+from pydantic import BaseModel
+from qtpy.QtCore import QEvent, Qt
+from qtpy.QtWidgets import QDialog, QTextBrowser, QVBoxLayout, QWidget
+
+from napari_refit import params
+from napari_refit.registry import FITS, SEGMENTERS
+from napari_refit.widgets.form_controls import shown
+from napari_refit.widgets.shortcuts import SHORTCUTS
+from napari_refit.widgets.style import Colors, colors, theme_changed
+
+HOME = "https://napari-refit.github.io/napari-refit"
+SECTIONS = (
+    (
+        "Data",
+        "Choose an image layer: 2-D, 3-D in any displayed axis, colour, or with time. A Labels layer on the same grid "
+        "can be the ground truth; it is used for scores only. Grey values are scaled once per volume, so a slider "
+        "means the same on every slice.",
+    ),
+    (
+        "Classifier",
+        "A network that was trained to say whether a slice shows something, or a response map that you already have as "
+        "a layer. The bars show what it believes about the open slice. Where it predicts a target class negative, the "
+        "gate “positive” keeps the slice empty.",
+    ),
+    (
+        "USS",
+        "Unsupervised segmentation cuts the slice into clusters of similar grey values. Their borders are the edges. "
+        "More clusters follow finer outlines; fewer hold more of an object in one piece.",
+    ),
+    (
+        "CAM",
+        "The class activation map: which parts of the slice speak for the class. It is the response map.",
+    ),
+    (
+        "BoundaryFit",
+        "A cluster stays if enough of it lies where the response map reaches the threshold; all others turn "
+        "background. With a tolerance, the background also floods across the border of two clusters of nearly the "
+        "same colour.",
+    ),
+    (
+        "Refined labels",
+        "The result, an ordinary Labels layer: paint, fill and erase in it. A slice that you edit is locked: live "
+        "updates leave it alone until you unlock or reset it. “Refine volume” writes all other slices.",
+    ),
+    (
+        "Scores",
+        "With a ground truth, the CAM alone at the same threshold is compared with the refined labels. Green is a "
+        "gain, red a loss. Click in the plot to go to a slice.",
+    ),
+)
+
+
+def documentation_url() -> str:
+    """Return the address of the documentation, as the package's metadata give it."""
+    try:
+        urls = metadata("napari-refit").get_all("Project-URL") or []
+    except PackageNotFoundError:
+        return HOME
+    found = [url.split(",", 1)[1].strip() for url in urls if url.lower().startswith("documentation")]
+    return found[0] if found else HOME
+
+
+def help_html(palette: Colors) -> str:
+    """Return the whole help as HTML."""
+    parts = [f'<p><a href="{documentation_url()}" style="color:{palette.refined}">Documentation</a></p>']
+    parts.append("<h3>Keyboard shortcuts</h3>")
+    parts.append(
+        f'<p style="color:{palette.muted}">They work while the image or the layer list has the focus.</p>'
+    )
+    parts.append("<table cellspacing='0' cellpadding='3'>")
+    parts += [
+        f"<tr><td style='white-space:nowrap'><b>{escape(shortcut.shown)}</b></td><td>{escape(shortcut.help)}</td></tr>"
+        for shortcut in SHORTCUTS
+    ]
+    parts.append("</table>")
+    groups: dict[str, list[tuple[str, type[BaseModel]]]] = {
+        "Data": [("", params.IntensityParams)],
+        "USS": [(entry.title, entry.params) for entry in SEGMENTERS],
+        "CAM": [("", params.CamParams)],
+        "BoundaryFit": [(entry.title if len(FITS.names) > 1 else "", entry.params) for entry in FITS],
+    }
+    for title, text in SECTIONS:
+        parts.append(f"<h3>{escape(title)}</h3><p>{escape(text)}</p>")
+        for name, group in groups.get(title, []):
+            parts.append(f"<h4>{escape(name)}</h4>" if name else "")
+            parts.append(_parameters(group, palette))
+    return "".join(parts)
+
+
+def _parameters(group: type[BaseModel], palette: Colors) -> str:
+    rows = []
+    for item in params.declarations(group):
+        facts = f"{shown(item.low)} to {shown(item.high)} {item.unit}" if item.high is not None else item.unit
+        rows.append(
+            f"<li><b>{escape(item.title)}</b>: {escape(item.help)} "
+            f'<span style="color:{palette.muted}">{escape(facts.strip())}</span></li>'
+        )
+    return f"<ul style='margin-left:-20px'>{''.join(rows)}</ul>" if rows else ""
+
+
+class HelpPanel(QDialog):
+    """A window beside napari that stays open while one works; Escape closes it."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setWindowTitle("ReFit help")
+        self.setModal(False)
+        self.resize(460, 620)
+        self.browser = QTextBrowser()
+        self.browser.setOpenExternalLinks(True)
+        self.browser.setAccessibleName("ReFit help")
+        self.browser.setTextInteractionFlags(
+            Qt.TextInteractionFlag.TextBrowserInteraction | Qt.TextInteractionFlag.TextSelectableByKeyboard
+        )
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(6, 6, 6, 6)
+        layout.addWidget(self.browser)
+        self._fill()
+
+    def toggle(self) -> None:
+        """Show the panel in front, or hide it."""
+        if self.isVisible():
+            self.hide()
+            return
+        self.show()
+        self.raise_()
+
+    def changeEvent(self, event: QEvent) -> None:
+        """Follow the theme."""
+        super().changeEvent(event)
+        if theme_changed(event) and hasattr(self, "browser"):
+            self._fill()
+
+    def _fill(self) -> None:
+        place = self.browser.verticalScrollBar().value()
+        self.browser.setHtml(help_html(colors(self)))
+        self.browser.verticalScrollBar().setValue(place)
