@@ -1,9 +1,9 @@
 """A brain-MRI-like phantom, made by code: the sample volume, and what the shipped classifier is trained on.
 
 It is no patient and no atlas: smooth random fields bend ellipsoids into a head with scalp, skull, folded
-cortex, white matter, deep grey matter and ventricles, in FLAIR-like grey values, with bright lesions whose place
-is known. Anatomy is laid out in millimetres over a fixed field of view: a smaller ``shape`` shows the same head
-coarser.
+cortex, white matter, deep grey matter and ventricles, in FLAIR-like grey values, with bright lesions whose
+place is known. Anatomy is laid out in millimetres over a fixed field of view: a smaller ``shape`` shows the
+same head coarser.
 """
 
 from __future__ import annotations

@@ -1,0 +1,204 @@
+"""Classifiers by name: torchvision's, and our own small network."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchvision import models
+
+from napari_refit.errors import ReadError
+
+PHANTOM_CNN = "phantom-cnn"
+CONNECT_SECONDS = 30.0
+
+
+class PhantomNetwork(nn.Module):
+    """A small convolutional classifier whose last stage keeps one value per 4 x 4 pixels.
+
+    Parameters
+    ----------
+    n_classes : int
+    in_channels : int
+    widths : tuple of int
+        Channels of the three stages.
+
+    Notes
+    -----
+    The last stage, ``features.2``, is averaged over the image and weighed by ``head``, so that Grad-CAM there is
+    the plain weighted sum of its channels (Zhou et al. 2016).
+    """
+
+    def __init__(
+        self, n_classes: int, in_channels: int = 1, widths: tuple[int, int, int] = (16, 32, 64)
+    ) -> None:
+        super().__init__()
+        first, second, third = widths
+        self.features = nn.Sequential(
+            nn.Sequential(_block(in_channels, first, 3), nn.MaxPool2d(2)),
+            nn.Sequential(_block(first, second, 3), _block(second, second, 3), nn.MaxPool2d(2)),
+            nn.Sequential(_block(second, third, 3), _block(third, third, 3, 2), _block(third, third, 3, 4)),
+        )
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.head = nn.Linear(third, n_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (N, n_classes) of images (N, in_channels, H, W)."""
+        logits: Tensor = self.head(self.pool(self.features(images)).flatten(1))
+        return logits
+
+
+def list_architectures() -> tuple[str, ...]:
+    """Names that `build` knows: our own first, then torchvision's classification models.
+
+    Examples
+    --------
+    >>> names = list_architectures()
+    >>> names[0], "resnet34" in names
+    ('phantom-cnn', True)
+    """
+    return (PHANTOM_CNN, *models.list_models(module=models))
+
+
+def build(architecture: str, n_classes: int, in_channels: int = 3, weights: str | None = None) -> nn.Module:
+    """Make a classifier.
+
+    Parameters
+    ----------
+    architecture : str
+        A name of `list_architectures`.
+    n_classes : int
+        Outputs. The published last layer is kept where it has as many, otherwise replaced by a fresh one.
+    in_channels : int
+        Channels of the image. Where that is not the published number, the first convolution is folded: an image
+        whose channels are all alike gives what it would give with the published number of channels.
+    weights : str, optional
+        None: random. ``"imagenet"``: torchvision's first published ImageNet weights, downloaded at first use;
+        any other name is taken as one of torchvision's (such as ``"IMAGENET1K_V2"``).
+
+    Returns
+    -------
+    torch.nn.Module
+        On the CPU, in training mode.
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown or a number is below 1.
+    ReadError
+        If the weights cannot be downloaded.
+
+    Examples
+    --------
+    >>> model = build("phantom-cnn", n_classes=2, in_channels=1)
+    >>> model(torch.zeros(1, 1, 64, 64)).shape
+    torch.Size([1, 2])
+    """
+    if n_classes < 1 or in_channels < 1:
+        raise ValueError(f"n_classes and in_channels must be 1 or more, got {n_classes} and {in_channels}")
+    if architecture == PHANTOM_CNN:
+        if weights is not None:
+            raise ValueError(
+                f"{PHANTOM_CNN} has no published weights, got {weights!r}: load a checkpoint file instead"
+            )
+        return PhantomNetwork(n_classes, in_channels)
+    if architecture not in list_architectures():
+        raise ValueError(
+            f"unknown architecture {architecture!r}; there are {PHANTOM_CNN} and torchvision's classification "
+            "models (resnet18, resnet34, resnet50, densenet121, vgg16_bn, efficientnet_b0, ...)"
+        )
+    network = _published(architecture, weights)
+    _fold_first_convolution(network, in_channels)
+    _replace_head(network, n_classes)
+    return network
+
+
+def _block(inputs: int, outputs: int, kernel: int, dilation: int = 1) -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, kernel, padding=dilation * (kernel // 2), dilation=dilation, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(),
+    )
+
+
+def _published(architecture: str, weights: str | None) -> nn.Module:
+    options: dict[str, Any] = {}
+    if weights is None:
+        if architecture in ("googlenet", "inception_v3"):
+            options = {"aux_logits": False, "init_weights": False}
+        return models.get_model(architecture, weights=None, **options)
+    published = {entry.name: entry for entry in models.get_model_weights(architecture)}
+    name = next(iter(published)) if weights == "imagenet" else weights
+    if name not in published:
+        raise ValueError(
+            f"{architecture} has no weights {weights!r}; there are: imagenet, {', '.join(published)}"
+        )
+    try:
+        with _connection_timeout():
+            return models.get_model(architecture, weights=published[name])
+    except (OSError, RuntimeError) as error:
+        raise ReadError(
+            f"{architecture}:{weights}",
+            f"the published weights could not be downloaded ({error}): connect to the network, "
+            f"give a local checkpoint file, or use none ({architecture}:none)",
+        ) from error
+
+
+@contextmanager
+def _connection_timeout() -> Iterator[None]:
+    # The downloader sets no limit of its own: behind a silent firewall it would wait for ever.
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(CONNECT_SECONDS)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _fold_first_convolution(network: nn.Module, in_channels: int) -> None:
+    name, first = next((name, part) for name, part in network.named_modules() if isinstance(part, nn.Conv2d))
+    if first.in_channels == in_channels:
+        return
+    folded = nn.Conv2d(
+        in_channels,
+        first.out_channels,
+        first.kernel_size,
+        stride=first.stride,
+        padding=first.padding,
+        dilation=first.dilation,
+        bias=first.bias is not None,
+        padding_mode=first.padding_mode,
+    )
+    with torch.no_grad():
+        folded.weight.copy_(first.weight.sum(1, keepdim=True).expand_as(folded.weight) / in_channels)
+        if first.bias is not None and folded.bias is not None:
+            folded.bias.copy_(first.bias)
+    _put(network, name, folded)
+    if hasattr(network, "transform_input"):
+        # GoogLeNet and Inception re-normalise three channels by name.
+        network.transform_input = False
+
+
+def _replace_head(network: nn.Module, n_classes: int) -> None:
+    name, head = [
+        (name, part) for name, part in network.named_modules() if isinstance(part, (nn.Linear, nn.Conv2d))
+    ][-1]
+    fresh: nn.Module
+    if isinstance(head, nn.Linear):
+        if head.out_features == n_classes:
+            return
+        fresh = nn.Linear(head.in_features, n_classes, bias=head.bias is not None)
+    else:
+        if head.out_channels == n_classes:
+            return
+        fresh = nn.Conv2d(head.in_channels, n_classes, head.kernel_size, bias=head.bias is not None)
+    _put(network, name, fresh)
+
+
+def _put(network: nn.Module, name: str, part: nn.Module) -> None:
+    parent, _, leaf = name.rpartition(".")
+    setattr(network.get_submodule(parent), leaf, part)
