@@ -29,19 +29,19 @@ class PhantomNetwork(nn.Module):
 
     Notes
     -----
-    The last stage, ``features.2``, is averaged over the image and weighed by ``head``, so that Grad-CAM there is
-    the plain weighted sum of its channels (Zhou et al. 2016).
+    The last stage, ``features.2``, is averaged over the image and weighed by ``head``: Grad-CAM there is the
+    plain weighted sum of its channels (Zhou et al. 2016).
     """
 
     def __init__(
-        self, n_classes: int, in_channels: int = 1, widths: tuple[int, int, int] = (16, 32, 64)
+        self, n_classes: int, in_channels: int = 1, widths: tuple[int, int, int] = (16, 32, 48)
     ) -> None:
         super().__init__()
         first, second, third = widths
         self.features = nn.Sequential(
-            nn.Sequential(_block(in_channels, first, 3), nn.MaxPool2d(2)),
-            nn.Sequential(_block(first, second, 3), _block(second, second, 3), nn.MaxPool2d(2)),
-            nn.Sequential(_block(second, third, 3), _block(third, third, 3, 2), _block(third, third, 3, 4)),
+            _block(in_channels, first, 5, stride=2),
+            _block(first, second, 3, stride=2),
+            nn.Sequential(_block(second, second, 3), _block(second, second, 3), _block(second, third, 3)),
         )
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.head = nn.Linear(third, n_classes)
@@ -74,8 +74,8 @@ def build(architecture: str, n_classes: int, in_channels: int = 3, weights: str 
     n_classes : int
         Outputs. The published last layer is kept where it has as many, otherwise replaced by a fresh one.
     in_channels : int
-        Channels of the image. Where that is not the published number, the first convolution is folded: an image
-        whose channels are all alike gives what it would give with the published number of channels.
+        Channels of the image. Where that is not the published number, the first convolution is folded so that
+        channels which are all alike give what the published number of them would give.
     weights : str, optional
         None: random. ``"imagenet"``: torchvision's first published ImageNet weights, downloaded at first use;
         any other name is taken as one of torchvision's (such as ``"IMAGENET1K_V2"``).
@@ -108,8 +108,8 @@ def build(architecture: str, n_classes: int, in_channels: int = 3, weights: str 
         return PhantomNetwork(n_classes, in_channels)
     if architecture not in list_architectures():
         raise ValueError(
-            f"unknown architecture {architecture!r}; there are {PHANTOM_CNN} and torchvision's classification "
-            "models (resnet18, resnet34, resnet50, densenet121, vgg16_bn, efficientnet_b0, ...)"
+            f"unknown architecture {architecture!r}; there are {PHANTOM_CNN} and torchvision's "
+            "classification models (resnet18, resnet34, resnet50, densenet121, vgg16_bn, efficientnet_b0, ...)"
         )
     network = _published(architecture, weights)
     _fold_first_convolution(network, in_channels)
@@ -117,9 +117,9 @@ def build(architecture: str, n_classes: int, in_channels: int = 3, weights: str 
     return network
 
 
-def _block(inputs: int, outputs: int, kernel: int, dilation: int = 1) -> nn.Module:
+def _block(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Module:
     return nn.Sequential(
-        nn.Conv2d(inputs, outputs, kernel, padding=dilation * (kernel // 2), dilation=dilation, bias=False),
+        nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=kernel // 2, bias=False),
         nn.BatchNorm2d(outputs),
         nn.ReLU(),
     )
