@@ -103,7 +103,9 @@ def test_with_the_simplified_image_the_response_follows_the_clusters(volume, sou
 def test_a_volume_equals_its_slices(volume, source):
     refit = refit_with(source, volume, batch_size=4)
     seen = {}
-    result = refit.volume(on_slice=lambda positions, one: seen.update({positions[0]: one.mask}), keep_response=True)
+    result = refit.volume(
+        on_slice=lambda positions, one: seen.update({positions[0]: one.mask}), keep_response=True
+    )
     assert [len(call) for call in source.calls] == [4, 2]
     fresh = refit_with(CountingSource(), volume)
     for k in range(len(volume)):
@@ -284,7 +286,9 @@ def test_the_slice_axis_is_the_coarsest(volume):
 
 
 def test_the_same_input_gives_the_same_output(volume):
-    masks = [refit_with(CountingSource(), volume, segmenter="network", steps=6).slice(2).clusters for _ in range(2)]
+    masks = [
+        refit_with(CountingSource(), volume, segmenter="network", steps=6).slice(2).clusters for _ in range(2)
+    ]
     assert np.array_equal(*masks)
 
 

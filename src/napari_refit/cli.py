@@ -92,7 +92,14 @@ def refine(
     as_json: Json = False,
 ) -> None:
     """Refine images and save labels in each image's own geometry."""
-    from napari_refit.refining import Job, output_path, refine_file, unique_outputs, write_report
+    from napari_refit.refining import (
+        Job,
+        output_path,
+        panels_path,
+        refine_file,
+        unique_outputs,
+        write_report,
+    )
 
     chosen = _chosen_params(preset, params, set_ or [])
     if (model is None) == (response is None):
@@ -102,7 +109,7 @@ def refine(
     jobs = []
     for image in images:
         target = output_path(image, out)
-        picture = target.with_name(f"{target.name.split('.')[0]}_panels.png") if panels else None
+        picture = panels_path(target) if panels else None
         jobs.append(Job(image, target, None, response, truth, picture))
     unique_outputs(jobs)
     _make_folder(out)

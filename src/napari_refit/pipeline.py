@@ -2,67 +2,27 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from inspect import isgenerator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_refit.cache import StageCache
-from napari_refit.errors import Cancelled
+from napari_refit.image_grid import ImageGrid
 from napari_refit.intensity import IntensityRange, measure_range, normalise
-from napari_refit.planes import PlaneIndex, Planes, looks_rgb
+from napari_refit.planes import PlaneIndex
 from napari_refit.recipe import RefitParams, digest
-from napari_refit.registry import SEGMENTERS
 from napari_refit.responses import ClassifierResponse, OutsideResponse, PlaneResponse, ResponseSource
 from napari_refit.results import SliceResult, VolumeResult
+from napari_refit.segmenting import Segments, segment
+from napari_refit.watch import Watch
 
 __all__ = ["Refit", "SliceResult", "VolumeResult"]
 
 Progress = Callable[[int, int, str], None]
 CACHE_BYTES = 1 << 30
-
-
-@dataclass(frozen=True)
-class _Segments:
-    clusters: NDArray[np.int32]
-    edges: NDArray[np.bool_]
-    simplified: NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Watch:
-    """How a caller follows and stops a running plane.
-
-    Attributes
-    ----------
-    cancelled : callable, optional
-        Asked between stages and steps; True raises `napari_refit.errors.Cancelled`.
-    on_stage : callable, optional
-        Given the name of the stage that starts: "clusters", "response", "fit".
-    on_state : callable, optional
-        Given intermediate label maps of a segmenter that yields them.
-    """
-
-    cancelled: Callable[[], bool] | None = None
-    on_stage: Callable[[str], None] | None = None
-    on_state: Callable[[NDArray[Any]], None] | None = None
-
-    def check(self) -> None:
-        """Raise `Cancelled` if the caller wants to stop."""
-        if self.cancelled is not None and self.cancelled():
-            raise Cancelled("cancelled")
-
-    def stage(self, name: str) -> None:
-        """Announce a stage, unless cancelled."""
-        self.check()
-        if self.on_stage is not None:
-            self.on_stage(name)
 
 
 class Refit:
@@ -94,8 +54,8 @@ class Refit:
 
     Notes
     -----
-    A `Volume` whose axes start with x (NIfTI, NRRD, MHA, DICOM) is presented to the stages as it is
-    displayed: rows along y, columns along x. Results come back in the file's order.
+    A `Volume` is presented to the stages as it is displayed (a NIfTI's axial slice: rows along y, columns along
+    x), so that a file gives the same here and in napari. Results come back in the file's order.
 
     Examples
     --------
@@ -123,7 +83,7 @@ class Refit:
         self._cache = StageCache(cache_bytes)
         self._range_key: tuple[object, ...] = ()
         self._range: IntensityRange | None = None
-        self._adopt(volume, spacing, rgb)
+        self.grid = ImageGrid(volume, spacing, rgb)
         self._source: ResponseSource | None = None
         self._source_version = 0
         if response is not None:
@@ -131,60 +91,20 @@ class Refit:
         elif model is not None:
             self.use_model(model)
 
-    def _adopt(self, volume: Any, spacing: Sequence[float] | None, rgb: bool | None) -> None:
-        if isinstance(volume, str | os.PathLike):
-            from napari_refit.io.read import load
-
-            volume = load(volume)
-        axes: tuple[str, ...] = getattr(volume, "axes", None) or ()
-        self._volume = volume
-        self._flipped = axes[:1] == ("x",)
-        if axes and self._reads_lazily:
-            self._rgb = "c" in axes if rgb is None else rgb
-            spacing = volume.spacing if spacing is None else spacing
-        else:
-            if not hasattr(volume, "shape"):
-                self._volume = volume = np.asarray(volume)
-            self._rgb = looks_rgb(tuple(volume.shape)) if rgb is None else rgb
-        n_axes = len(volume.shape) - bool(self._rgb)
-        if spacing is not None:
-            spacing = tuple(float(step) for step in spacing)
-            if self._reads_lazily and len(spacing) < n_axes:
-                # A file's time axis has no spacing in mm.
-                spacing = spacing + (1.0,) * (n_axes - len(spacing))
-            if len(spacing) != n_axes or not all(step > 0 for step in spacing):
-                raise ValueError(f"spacing must be {n_axes} positive numbers of mm, got {spacing}")
-        self.spacing: tuple[float, ...] | None = spacing
-        if not self._reads_lazily:
-            _ = self._planes
-
-    @property
-    def _reads_lazily(self) -> bool:
-        return hasattr(self._volume, "affine")
-
-    @cached_property
-    def _planes(self) -> Planes:
-        data = self._volume.data if self._reads_lazily else self._volume
-        return Planes(self._oriented(data, bool(self._rgb)), bool(self._rgb))
-
-    def _oriented(self, data: Any, rgb: bool, leading: int = 0) -> Any:
-        """Reverse an x-first array's spatial axes; the first ``leading`` axes and channels stay."""
-        if not self._flipped:
-            return data
-        n = len(data.shape)
-        spatial = list(range(leading, n - rgb))[::-1]
-        return data.transpose([*range(leading), *spatial, *range(n - rgb, n)])
-
     @property
     def n_axes(self) -> int:
         """Axes of the image without channels."""
-        return self._planes.n_axes
+        return self.grid.n_axes
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the image without channels, in its own order."""
-        shape = self._planes.shape
-        return shape[::-1] if self._flipped else shape
+        return self.grid.shape
+
+    @property
+    def spacing(self) -> tuple[float, ...] | None:
+        """mm per step of each axis, in the image's own order."""
+        return self.grid.spacing
 
     def use_model(self, model: Any) -> None:
         """Take response maps from a classifier from now on; it is loaded at first use."""
@@ -193,9 +113,10 @@ class Refit:
     def use_response(self, response: Any, name: str = "array") -> None:
         """Take response maps from an array on the image's grid: one, or one per class on a first axis."""
         values = response if hasattr(response, "shape") else np.asarray(response)
-        leading = len(values.shape) - self.n_axes
-        oriented = self._oriented(values, rgb=False, leading=max(leading, 0))
-        self._use(OutsideResponse(oriented, self._planes.shape, name))
+        leading = len(values.shape) - self.grid.n_axes
+        if leading in (0, 1):
+            values = self.grid.displayed(values, leading)
+        self._use(OutsideResponse(values, self.grid.planes.shape, name))
 
     def use_nothing(self) -> None:
         """Clusters and edges only."""
@@ -262,13 +183,12 @@ class Refit:
 
     def plane(self, positions: Mapping[int, int], **watch: Any) -> SliceResult:
         """Refine the plane at these positions (axis to position on every axis that is cut)."""
-        result = self._plane(self._index(positions), Watch(**watch))
-        return result.transposed() if self._flipped else result
+        index = self.grid.index(positions)
+        return self.grid.turned(index, self._plane(index, Watch(**watch)))
 
-    def _index(self, positions: Mapping[int, int]) -> PlaneIndex:
-        if self._flipped:
-            positions = {self.n_axes - 1 - axis: position for axis, position in positions.items()}
-        return self._planes.index(positions)
+    def displayed_plane(self, positions: Mapping[int, int], **watch: Any) -> SliceResult:
+        """The same as `plane`, but with H and W as the image is displayed."""
+        return self._plane(self.grid.index(positions), Watch(**watch))
 
     def _plane(self, index: PlaneIndex, watch: Watch, response: PlaneResponse | None = None) -> SliceResult:
         params = self.params
@@ -292,7 +212,7 @@ class Refit:
         self, index: PlaneIndex, params: RefitParams, seconds: dict[str, float]
     ) -> NDArray[np.float32]:
         def compute() -> NDArray[np.float32]:
-            return normalise(self._planes.read(index), self._limits(params), params.intensity)
+            return normalise(self.grid.planes.read(index), self._limits(params), params.intensity)
 
         return self._cached(("image", index, digest(params.intensity)), seconds, compute)
 
@@ -308,7 +228,7 @@ class Refit:
             intensity.window_width,
         )
         if self._range is None or key != self._range_key:
-            self._range, self._range_key = measure_range(self._planes.array, intensity), key
+            self._range, self._range_key = measure_range(self.grid.planes.array, intensity), key
         return self._range
 
     def _segment_key(self, index: PlaneIndex, params: RefitParams) -> tuple[object, ...]:
@@ -321,32 +241,12 @@ class Refit:
         params: RefitParams,
         watch: Watch,
         seconds: dict[str, float],
-    ) -> _Segments:
-        def compute() -> _Segments:
-            from napari_refit.uss.edges import connected_clusters, edge_map, simplify
-
+    ) -> Segments:
+        def compute() -> Segments:
             watch.stage("clusters")
-            labels = self._run_segmenter(image, params, watch)
-            clusters = connected_clusters(labels)
-            return _Segments(clusters, edge_map(clusters), simplify(image, clusters))
+            return segment(image, params, watch)
 
         return self._cached(self._segment_key(index, params), seconds, compute)
-
-    def _run_segmenter(self, image: NDArray[np.float32], params: RefitParams, watch: Watch) -> NDArray[Any]:
-        found: Any = SEGMENTERS[params.segmenter].function(image, params.segmenter_params)
-        if isgenerator(found):
-            states, found = found, None
-            for found in states:
-                watch.check()
-                if watch.on_state is not None:
-                    watch.on_state(found)
-        labels = np.asarray(found)
-        if labels.shape != image.shape[:2] or labels.dtype.kind not in "biu":
-            raise ValueError(
-                f"segmenter {params.segmenter!r} must return integer labels of shape {image.shape[:2]}, "
-                f"got {labels.dtype} of shape {labels.shape}"
-            )
-        return labels
 
     def _responses(
         self, indices: Sequence[PlaneIndex], params: RefitParams, watch: Watch, seconds: dict[str, float]
@@ -386,7 +286,7 @@ class Refit:
         self,
         index: PlaneIndex,
         image: NDArray[np.float32],
-        segments: _Segments,
+        segments: Segments,
         response: PlaneResponse | None,
         params: RefitParams,
         watch: Watch,
@@ -410,14 +310,13 @@ class Refit:
 
         watch.stage("fit")
         start = time.perf_counter()
-        spacing = self.spacing[::-1] if self.spacing and self._flipped else self.spacing
         outcome = gate_and_fit(
             response,
             segments.clusters,
             segments.simplified,
             image,
             params,
-            self._planes.plane_spacing(index, spacing),
+            self.grid.plane_spacing(index),
         )
         seconds["fit"] += time.perf_counter() - start
         return SliceResult(
@@ -442,19 +341,12 @@ class Refit:
 
     def slice_axis(self) -> int:
         """The axis along which ``params.axis`` cuts the volume, in the image's own order."""
-        if self.params.axis != "auto":
-            axis = int(self.params.axis)
-            if axis >= self.n_axes:
-                raise ValueError(f"axis = {axis}: the image has {self.n_axes} axes")
-            return axis
-        spatial = range(min(3, self.n_axes)) if self._flipped else range(max(0, self.n_axes - 3), self.n_axes)
-        slowest = max(spatial) if self._flipped else min(spatial)
-        if self.spacing is None:
-            return slowest
-        spacing = self.spacing
-        coarsest = max(spatial, key=lambda axis: spacing[axis])
-        # Rounding in a header must not turn an isotropic volume on its side.
-        return slowest if spacing[slowest] >= spacing[coarsest] * 0.999 else coarsest
+        if self.params.axis == "auto":
+            return self.grid.coarsest_axis()
+        axis = int(self.params.axis)
+        if axis >= self.n_axes:
+            raise ValueError(f"axis = {axis}: the image has {self.n_axes} axes")
+        return axis
 
     def volume(
         self,

@@ -65,6 +65,19 @@ def output_path(image: Path, folder: Path) -> Path:
     return folder / f"{image.stem}_refined.png"
 
 
+def panels_path(output: Path) -> Path:
+    """Where the picture of refined labels goes.
+
+    Examples
+    --------
+    >>> panels_path(Path("out/a_refined.nii.gz")).name
+    'a_panels.png'
+    """
+    from napari_refit.io.formats import split_name
+
+    return output.with_name(split_name(output)[0].removesuffix("_refined") + "_panels.png")
+
+
 def refine_file(
     job: Job,
     params: RefitParams,
@@ -247,22 +260,18 @@ def _draw(path: Path, refit: Refit, mask: Any, truth: Any, report: dict[str, Any
 
     caption = _caption(report)
     if refit.n_axes == 2:
-        draw_panels(path, [refit.slice(0)], [Path(report["image"]).name], [truth], caption)
+        shown_truth = None if truth is None else refit.grid.displayed_cut(truth, {})
+        draw_panels(path, [refit.displayed_plane({})], [Path(report["image"]).name], [shown_truth], caption)
         return
     axis = refit.slice_axis()
+    extra = [other for other in range(refit.n_axes) if other not in refit.grid.spatial_axes]
+    first = tuple(0 if other in extra else slice(None) for other in range(refit.n_axes))
+    shown = axis - sum(other < axis for other in extra)
     results, titles, truths = [], [], []
-    leading = tuple(0 for _ in range(refit.n_axes - 3)) if not refit._flipped else ()
-    trailing = tuple(0 for _ in range(refit.n_axes - 3)) if refit._flipped else ()
-    where = (*leading, ..., *trailing)
-    flat_mask, flat_truth = mask[where], None if truth is None else truth[where]
-    offset = len(leading)
-    for position in choose_slices(flat_mask, flat_truth, axis - offset):
-        cut = {axis: position, **dict.fromkeys(range(offset), 0)}
-        cut.update(dict.fromkeys(range(refit.n_axes - len(trailing), refit.n_axes), 0))
-        result = refit.plane(cut)
-        plane = None if flat_truth is None else flat_truth.take(position, axis - offset)
-        results.append(result.transposed() if refit._flipped else result)
-        truths.append(plane.T if plane is not None and refit._flipped else plane)
+    for position in choose_slices(mask[first], None if truth is None else truth[first], shown):
+        cut = {axis: position, **dict.fromkeys(extra, 0)}
+        results.append(refit.displayed_plane(cut))
+        truths.append(None if truth is None else refit.grid.displayed_cut(truth, cut))
         titles.append(f"slice {position}")
     draw_panels(path, results, titles, truths, caption)
 

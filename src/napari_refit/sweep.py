@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_refit.pipeline import Watch
 from napari_refit.results import SliceResult, VolumeResult
+from napari_refit.watch import Watch
 
 if TYPE_CHECKING:
     from napari_refit.pipeline import Progress, Refit
@@ -38,8 +38,8 @@ class _Sweep:
         on_slice: Callable[[dict[int, int], SliceResult], None] | None,
     ) -> None:
         self.refit = refit
-        self.planes = refit._planes
-        self.indices = list(self.planes.stack(refit.n_axes - 1 - axis if refit._flipped else axis))
+        self.planes = refit.grid.planes
+        self.indices = list(self.planes.stack(refit.grid.order.index(axis)))
         self.progress = progress
         self.watch = Watch(cancelled=cancelled)
         self.keep_response = keep_response
@@ -90,7 +90,7 @@ class _Sweep:
         if self.response is not None and result.response is not None:
             open_classes = np.array(result.predicted) | (self.refit.params.cam.gate == "off")
             self.response[(slice(None), *where)] = result.response * open_classes[:, None, None]
-        positions = self._positions(index)
+        positions = self.refit.grid.positions(index)
         if result.message:
             self.messages[" ".join(f"{axis}:{position}" for axis, position in positions.items())] = (
                 result.message
@@ -102,14 +102,9 @@ class _Sweep:
         self.n_done += 1
         self.last = result
         if self.on_slice is not None:
-            self.on_slice(positions, result.transposed() if self.refit._flipped else result)
+            self.on_slice(positions, self.refit.grid.turned(index, result))
         if self.progress is not None:
             self.progress(self.n_done, len(self.indices), "refining slices")
 
-    def _positions(self, index: Any) -> dict[int, int]:
-        if not self.refit._flipped:
-            return dict(index)
-        return {self.refit.n_axes - 1 - axis: position for axis, position in index}
-
     def _restored(self, array: Any, leading: int = 0) -> Any:
-        return np.ascontiguousarray(self.refit._oriented(array, rgb=False, leading=leading))
+        return np.ascontiguousarray(self.refit.grid.restored(array, leading))
