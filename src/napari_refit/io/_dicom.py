@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import warnings
 from functools import partial
 from pathlib import Path
 
@@ -82,11 +81,9 @@ def _series_files(folder: Path, wanted: str) -> list[Path]:
         return series[wanted]
     largest = max(series, key=lambda uid: len(series[uid]))
     if len(series) > 1:
-        warnings.warn(
+        _guard.warn(
             f"{folder}: holds {len(series)} series; the largest was read ({len(series[largest])} slices). "
             f"Name one with {folder.name}#UID: {', '.join(series)}",
-            _guard.ReadWarning,
-            stacklevel=5,
         )
     return series[largest]
 
@@ -128,18 +125,14 @@ def _step(path: Path, positions: np.ndarray, normal: np.ndarray) -> np.ndarray:
     mean = (positions[-1] - positions[0]) / (len(positions) - 1)
     length = float(np.linalg.norm(mean))
     if length == 0:
-        warnings.warn(
+        _guard.warn(
             f"{path}: all slices claim the same position; their distance is a guess",
-            _guard.ReadWarning,
-            stacklevel=6,
         )
         return normal
     if np.linalg.norm(steps - mean, axis=1).max() > 0.1 * length:
-        warnings.warn(
+        _guard.warn(
             f"{path}: slices are not evenly spaced ({np.linalg.norm(steps, axis=1).min():.3g} to "
             f"{np.linalg.norm(steps, axis=1).max():.3g} mm); one may be missing",
-            _guard.ReadWarning,
-            stacklevel=6,
         )
     return np.asarray(mean)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import inspect
 import os
+import warnings
 import zlib
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +18,14 @@ DEFLATE_LIMIT = 1032
 
 class ReadWarning(UserWarning):
     """Something about a file that was read is unusual; the text names the file."""
+
+
+def warn(text: str) -> None:
+    """Warn in the name of the first caller outside this package."""
+    frame, level = inspect.currentframe(), 1
+    while frame is not None and frame.f_globals.get("__name__", "").startswith("napari_refit.io"):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(text, ReadWarning, stacklevel=level)
 
 
 def one_line(error: BaseException | str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -89,10 +88,8 @@ def read(path: Path) -> Volume:
         affine = affine_of(known.geometry)
         spacing = spacing_of(affine, n_spatial)
         if not np.isfinite(affine).all() or min(spacing) <= 0:
-            warnings.warn(
+            _guard.warn(
                 f"{path}: its space directions are not finite or zero; the position in space is not known",
-                _guard.ReadWarning,
-                stacklevel=4,
             )
             affine = spacing = None
     elif text.has_spacing:

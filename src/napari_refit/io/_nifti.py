@@ -7,7 +7,6 @@ import io
 import logging
 import math
 import sys
-import warnings
 import zlib
 from functools import partial
 from pathlib import Path
@@ -138,22 +137,45 @@ def _read_voxels(
     intercept: float | None,
     dtype: np.dtype,
 ) -> np.ndarray:
-    from nibabel.arrayproxy import ArrayProxy
-
     _guard.require_file(path)
+    raw = np.empty(shape, stored, order="F")
     try:
         # Not memory mapped: saving over the file must neither change nor block what was read.
-        raw = ArrayProxy(str(path), (shape, stored, offset, 1.0, 0.0), mmap=False).get_unscaled()
+        with path.open("rb") as file:
+            zipped = path.name.lower().endswith(".gz")
+            found = _fill(raw, gzip.GzipFile(fileobj=file) if zipped else file, offset)
     except (OSError, EOFError, zlib.error, ValueError) as error:
         raise ReadError(path, f"is damaged: {_guard.one_line(error)}; copy or download it again") from None
+    if found < raw.nbytes:
+        raise ReadError(
+            path, f"is truncated: {raw.nbytes - found} bytes of voxels are missing; copy it again"
+        )
     if stored.names:
         return np.stack([raw[name] for name in stored.names], axis=-1)
     if not _is_scaled(slope, intercept):
-        return np.asarray(raw).astype(dtype, copy=not np.asarray(raw).flags.writeable)
+        return raw.astype(dtype, copy=False)
     scaled = np.empty(shape, dtype, order="F")
     for k in range(shape[-1]):
         scaled[..., k] = raw[..., k].astype(np.float64) * float(slope or 1.0) + float(intercept or 0.0)
     return scaled
+
+
+def _fill(raw: np.ndarray, stream: io.BufferedReader | gzip.GzipFile, offset: int) -> int:
+    """Fill an array from a stream and return how many bytes there were; a gzip stream's checksum is checked."""
+    stream.seek(offset)
+    target = raw.reshape(-1, order="F").view(np.uint8).data
+    found = 0
+    while found < len(target) and (count := stream.readinto(target[found : found + (1 << 24)])):
+        found += count
+    if isinstance(stream, gzip.GzipFile):
+        try:
+            while stream.read(1 << 20):
+                pass
+        except gzip.BadGzipFile as error:
+            # Bytes after the end of the stream do no harm.
+            if "Not a gzipped file" not in str(error):
+                raise
+    return found
 
 
 def _affine(path: Path, header: Nifti1Header, n_spatial: int) -> np.ndarray:
@@ -176,11 +198,9 @@ def _affine(path: Path, header: Nifti1Header, n_spatial: int) -> np.ndarray:
             refused.append("voxel size")
             affine = np.eye(4)
     if refused:
-        warnings.warn(
+        _guard.warn(
             f"{path}: its {' and '.join(refused)} cannot be used (singular or not finite); "
             "the position in space is a guess",
-            _guard.ReadWarning,
-            stacklevel=5,
         )
     affine = np.array(affine, np.float64)
     affine[:3] *= factor
@@ -205,7 +225,9 @@ def write(temporary: Path, volume: Volume, *, labels: bool) -> None:
         fields = [(name, np.uint8) for name in "RGBA"[: array.shape[-1]]]
         array = np.ascontiguousarray(array).view(np.dtype(fields))[..., 0]
     header.set_data_dtype(array.dtype)
+    voxel_sizes = header["pixdim"].copy()
     header.set_data_shape(array.shape)
+    header["pixdim"] = voxel_sizes  # nibabel resets those of axes that labels lack
     header.set_slope_inter(1.0, 0.0)
     header.set_intent(LABEL_INTENT if labels else 0, allow_unknown=True)
     for key, value in {"cal_min": 0, "cal_max": 0, "descrip": b"napari-refit", "aux_file": b""}.items():

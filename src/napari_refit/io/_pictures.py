@@ -32,7 +32,7 @@ _MILLIMETRES = {
     "m": 1000.0,
     "inch": 25.4,
 }
-_ENDS = {".png": b"IEND", ".jpg": b"\xff\xd9", ".jpeg": b"\xff\xd9"}
+_ENDS = {".png": b"IEND\xaeB`\x82", ".jpg": b"\xff\xd9", ".jpeg": b"\xff\xd9"}
 _TIFF_NAMES = {"S": "c", "C": "c", "X": "x", "Y": "y", "Z": "z", "T": "t"}
 
 
@@ -66,6 +66,9 @@ def read_picture(path: Path) -> Volume:
         source=LazyArray(partial(_read_pixels, path)),
     )
     with path.open("rb") as file:
+        start = file.read(6)
+        if start.startswith(b"BM") and int.from_bytes(start[2:], "little") > size:
+            raise ReadError(path, "is truncated: pixels are missing; copy or download it again")
         file.seek(max(0, size - 1024))
         if _ENDS.get(extension, b"") not in file.read():
             _ = volume.data
@@ -121,7 +124,7 @@ def read_tiff(path: Path) -> Volume:
 
     size = _guard.require_file(path)
     try:
-        with _quiet_tiff(), tifffile.TiffFile(path) as tiff:
+        with _strict_tiff(), tifffile.TiffFile(path) as tiff:
             series = tiff.series[0]
             shape, dtype, names = tuple(series.shape), series.dtype, series.axes
             ends = [
@@ -130,6 +133,8 @@ def read_tiff(path: Path) -> Volume:
                 if page is not None
                 for offset, count in zip(page.dataoffsets, page.databytecounts, strict=False)
             ]
+            if series.dataoffset is not None:
+                ends.append(series.dataoffset + series.nbytes)
             axes = _tiff_axes(names, shape)
             spacing = _tiff_spacing(tiff, axes)
     except ReadError:
@@ -161,7 +166,7 @@ def _read_tiff_pixels(path: Path) -> np.ndarray:
 
     _guard.require_file(path)
     try:
-        with _quiet_tiff(), tifffile.TiffFile(path) as tiff:
+        with _strict_tiff(), tifffile.TiffFile(path) as tiff:
             array = np.asarray(tiff.series[0].asarray())
     except Exception as error:  # a damaged TIFF raises nearly anything
         raise ReadError(path, f"is damaged: {_guard.one_line(error)}; copy or download it again") from None
@@ -225,15 +230,23 @@ def write_tiff(temporary: Path, volume: Volume) -> None:
 
 
 @contextmanager
-def _quiet_tiff() -> Iterator[None]:
-    """Keep tifffile's log off the terminal: what matters is raised here."""
+def _strict_tiff() -> Iterator[None]:
+    """Raise what tifffile only logs: it drops the pages it cannot find and goes on."""
     logger = logging.getLogger("tifffile")
-    before = logger.disabled
-    logger.disabled = True
+    heard: list[str] = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: heard.append(record.getMessage())  # type: ignore[method-assign]
+    before = logger.propagate
+    logger.addHandler(handler)
+    logger.propagate = False
     try:
         yield
     finally:
-        logger.disabled = before
+        logger.removeHandler(handler)
+        logger.propagate = before
+    for text in heard:
+        if "invalid page offset" in text or "corrupt" in text.lower():
+            raise ValueError("pages are missing (is it truncated?)")
 
 
 def read_numpy(path: Path) -> Volume:
