@@ -163,16 +163,20 @@ class LazyComboBox(QComboBox):
         return self.currentText() if data is None else str(data)
 
     def set_value(self, value: str) -> None:
-        """Choose a value without a signal; one that is not in the list is added."""
+        """Choose a value without a signal; where nothing can be typed, one that is not in the list is added."""
         blocked = self.blockSignals(True)
-        if self.findData(value) < 0:
-            self.addItem(value or self._empty, value)
-        self.setCurrentIndex(self.findData(value))
+        if self.isEditable():
+            self.setCurrentIndex(self.findData(value))
+            self.setEditText(value)
+        else:
+            if self.findData(value) < 0:
+                self.addItem(value or self._empty, value)
+            self.setCurrentIndex(self.findData(value))
         self.blockSignals(blocked)
 
     def set_values(self, values: Iterable[str]) -> None:
         """Replace the list without a signal and keep the chosen value."""
-        value = self.value() if self.count() else None
+        value = self.value() if self.count() or self.isEditable() else None
         blocked = self.blockSignals(True)
         self.clear()
         for item in values:
