@@ -20,14 +20,14 @@ ROLES = ("response", "edges", "simplified", "labels")
 TITLES = {"response": "response", "edges": "edges", "simplified": "simplified", "labels": "refined"}
 MARK = "napari_refit"
 CLASS_COLORS = (
-    "#4dd2ff",
+    "#3ddc64",
     "#ffb000",
     "#b48cff",
-    "#7ae582",
+    "#4dd2ff",
     "#ff6fa8",
     "#f6f740",
     "#ff8a5b",
-    "#3ddbc0",
+    "#2fb8a0",
     "#9aa9ff",
     "#d9a06f",
 )
@@ -54,7 +54,7 @@ class Outputs:
         self.locks = Locks(self.shape)
         self.shown_class: str | None = None
         self.cam_mask = np.zeros(self.shape, np.uint8)
-        self.class_numbers: tuple[int, ...] = (1,)
+        self.class_numbers: tuple[int, ...] = ()
         self.book = ScoreBook()
         self.refined_whole: VolumeDone | None = None
         self._layers: dict[str, Any] = {}
@@ -212,7 +212,7 @@ class Outputs:
             return self._new_simplified(name, place)
         looks = {
             "response": {"colormap": "inferno", "blending": "additive", "opacity": 0.6},
-            "edges": {"colormap": "cyan", "blending": "additive", "opacity": 0.45},
+            "edges": {"colormap": "cyan", "blending": "additive", "opacity": 0.35},
         }[role]
         dtype = np.uint8 if role == "edges" else np.float32
         return Image(

@@ -18,6 +18,7 @@ from napari_refit.widgets.watching import connected, let_go
 
 SLICE_DELAY = 120
 VOLUME_DELAY = 700
+NO_MASK = "Scores follow once there is a mask: choose a classifier or a response map."
 NO_TRUTH = "Choose a ground truth to see scores."
 
 Scores = dict[str, float]
@@ -218,6 +219,8 @@ class ScoreKeeper(QObject):
             self.note.emit(NO_TRUTH)
             return None
         problem = "" if self._layers.image is None else other_grid(self.truth, self._layers.image)
+        if not problem and labels is not None and not outputs.class_numbers:
+            problem = NO_MASK
         self.note.emit(problem)
         if problem or labels is None or plane is None:
             return None

@@ -144,6 +144,8 @@ class Session(QObject):
         if source.layer is not None:
             self._of_response += connected(source.layer, ("data",), self._on_response_replaced)
         self.source = source
+        # The same file or layer may hold something else now.
+        self._response_version += 1
         self.update()
 
     def set_device(self, device: str | None) -> None:
@@ -398,6 +400,7 @@ def summary(done: VolumeDone) -> str:
     text = f"Refined {done.n_slices} slices in {done.seconds:.1f} s"
     if done.n_negative:
         text += f"; {done.n_negative} predicted negative"
-    if done.n_empty > done.n_negative:
-        text += f"; {done.n_empty - done.n_negative} more came out empty"
+    n_nothing = done.n_empty - done.n_negative
+    if n_nothing > 0:
+        text += f"; {n_nothing} {'more ' if done.n_negative else ''}came out empty"
     return text + "."

@@ -93,6 +93,7 @@ class ClassesKnown:
 
     names: tuple[str, ...]
     targets: tuple[str, ...]
+    layers: tuple[str, ...]
 
 
 class Workbench:
@@ -160,11 +161,14 @@ class Workbench:
         if order.response is not None:
             refit.use_response(order.response, order.response_name)
         elif order.model is not None:
+            from napari_refit.cam.layers import layer_names
+
             task.stage(LOADING)
             refit.use_model(order.model)
             classifier = refit.classifier
             targets = tuple(classifier.classes[k] for k in classifier.foreground)
-            task.part(ClassesKnown(tuple(classifier.classes), targets))
+            layers = tuple(layer_names(classifier.module))
+            task.part(ClassesKnown(tuple(classifier.classes), targets, layers))
         else:
             refit.use_nothing()
 
