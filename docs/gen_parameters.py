@@ -127,10 +127,18 @@ def _option_row(param: Any, context: Any) -> list[str] | None:
     return None if record is None else [f"`{record[0]}`", record[1]]
 
 
+def shortcuts() -> str:
+    """Every keyboard shortcut."""
+    from napari_refit.widgets.shortcuts import SHORTCUTS
+
+    return table(["keys", "does", ""], ([f"`{item.shown}`", item.title, item.help] for item in SHORTCUTS))
+
+
 GENERATED: dict[str, Callable[[], str]] = {
     "parameters": parameters,
     "presets": presets,
     "command line": command_line,
+    "shortcuts": shortcuts,
 }
 
 

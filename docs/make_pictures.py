@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -38,47 +39,76 @@ def settle(seconds: float) -> None:
     wait_until(lambda: time.monotonic() > end, "the clock")
 
 
-def keep(viewer: Any, name: str) -> None:
-    """Save the whole window as a PNG that does not weigh more than it must."""
+def save(picture: Any, name: str) -> None:
+    """Save an RGB(A) array as a PNG that does not weigh more than it must."""
     from PIL import Image
 
-    settle(1.0)
-    picture = viewer.screenshot(canvas_only=False, flash=False)
     path = IMAGES / f"{name}.png"
-    Image.fromarray(picture[..., :3]).quantize(256, method=Image.Quantize.MAXCOVERAGE).save(
-        path, optimize=True
-    )
+    Image.fromarray(picture[..., :3]).quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
     print(f"{path.relative_to(IMAGES.parents[1])}: {picture.shape[1]} x {picture.shape[0]}")
 
 
-def labels_found(viewer: Any) -> bool:
+def refined_something(viewer: Any) -> bool:
     """Whether refined labels with something in them are there."""
-    layers = [layer for layer in viewer.layers if layer.name.lower().startswith("refined")]
-    return any(layer.data.any() for layer in layers)
+    shown = [layer for layer in viewer.layers if layer.name.lower().startswith("refined")]
+    return any(layer.data.any() for layer in shown)
 
 
-def main() -> int:
-    """Open the program, take every picture."""
+def window_pictures() -> None:
+    """The window with the dock at work, the dock alone, and the compare view."""
     import napari
 
     from napari_refit.demo import sample_classifier
 
-    IMAGES.mkdir(exist_ok=True)
     viewer = napari.Viewer(show=True)
     viewer.window.resize(*WINDOW)
     viewer.open_sample("napari-refit", "phantom")
     _, dock = viewer.window.add_plugin_dock_widget("napari-refit", "ReFit")
     dock.choose_classifier(str(sample_classifier()))
     dock.show_first_lesion()
-    wait_until(lambda: labels_found(viewer), "refined labels on the first lesion")
+    wait_until(lambda: refined_something(viewer), "refined labels on the slice with most of the truth")
     settle(3.0)
-    keep(viewer, "refit-live")
+    save(viewer.screenshot(canvas_only=False, flash=False), "refit-live")
+    save(pixels(dock), "refit-dock")
 
-    dock.compare(True)
+    dock.commands.toggle_compare()
     settle(2.0)
-    keep(viewer, "refit-compare")
-    dock.compare(False)
+    save(viewer.screenshot(canvas_only=False, flash=False), "refit-compare")
+    dock.commands.toggle_compare()
     viewer.close()
+    settle(0.5)
+
+
+def pixels(widget: Any) -> Any:
+    """What a widget shows, as an array."""
+    import numpy as np
+    from qtpy.QtGui import QImage
+
+    image = widget.grab().toImage().convertToFormat(QImage.Format.Format_RGBA8888)
+    buffer = image.constBits()
+    buffer.setsize(image.sizeInBytes())
+    return np.frombuffer(buffer, np.uint8).reshape(image.height(), image.bytesPerLine() // 4, 4)[
+        :, : image.width()
+    ]
+
+
+def demo_picture() -> None:
+    """The panels that the demo leaves where there is no display."""
+    import numpy as np
+    from PIL import Image
+
+    from napari_refit.demo import run_demo
+
+    with tempfile.TemporaryDirectory() as folder:
+        run_demo(Path(folder))
+        save(np.asarray(Image.open(Path(folder) / "panels.png").convert("RGB")), "refit-panels")
+
+
+def main() -> int:
+    """Take every picture."""
+    IMAGES.mkdir(exist_ok=True)
+    window_pictures()
+    demo_picture()
     return 0
 
 
