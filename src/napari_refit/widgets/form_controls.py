@@ -278,13 +278,13 @@ class NumberControl(Control):
         if self._log:
             return float(f"{self._low * (self._high / self._low) ** part:.3g}")
         if self._snaps:
-            return _tidy(self._low + position * self.step)
+            return float(f"{self._low + position * self.step:.10g}")
         return float(f"{self._low + part * (self._high - self._low):.4g}")
 
     def _clip(self, value: float) -> float:
         low = -math.inf if self._item.low is None else self._item.low
         high = math.inf if self._item.high is None else self._item.high
-        return _tidy(min(max(value, low), high))
+        return float(f"{min(max(value, low), high):.10g}")
 
     def _take(self, value: float) -> None:
         value = round(value) if self._integer else value
@@ -392,10 +392,6 @@ def control_for(item: Declaration, field: FieldInfo, items: Callable[[], Iterabl
     if item.kind == "texts" and not several:
         item = Declaration(**{**vars(item), "kind": "text"})
     return TextControl(item, field.annotation)
-
-
-def _tidy(value: float) -> float:
-    return float(f"{value:.10g}")
 
 
 def _nice_step(span: float) -> float:
