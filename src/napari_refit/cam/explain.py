@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from napari_refit.cam.classifier import PREDICTED
 from napari_refit.cam.layers import find_layer, untouched
@@ -141,16 +142,19 @@ class _MethodRun:
         """One run of the network for all classes; the gradient goes down to the layer only."""
         tap = self.tap
         maps: list[np.ndarray] = []
-        with self._built(tap, [tap.tap]) as built, tap.attached():
+        with self._built(tap, [tap.tap]) as built, tap.attached(), ExitStack() as stack:
             cam = getattr(built, "base_cam", None) or getattr(built, "base_cam_per_layer", [built])[0]
             _release(built)
+            if not cam.detach:
+                # The fused kernels of attention can be differentiated only once.
+                stack.enter_context(sdpa_kernel(SDPBackend.MATH))
             output, features, passed = self._run(x)
             for target in targets:
                 if maps and not cam.detach:
                     # A method that differentiates twice has freed the graph.
                     output, features, passed = self._run(x)
                 goal = self._goals(target)
-                slope = None
+                slope: Any = None
                 if cam.uses_gradients:
                     score = sum(one(row) for one, row in zip(goal, output, strict=True))
                     (slope,) = torch.autograd.grad(
