@@ -7,7 +7,6 @@ import hashlib
 import os
 from collections.abc import Iterable, Sequence
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -297,11 +296,6 @@ def torch_device(device: str | torch.device) -> torch.device:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(f"device {str(device)!r} cannot be used here: {reason}") from error
     return found
-
-
-def file_name(path: str | os.PathLike[str]) -> str:
-    """What to call a classifier that came from a file."""
-    return Path(path).stem
 
 
 def _per_channel(name: str, values: Sequence[float], channels: int) -> tuple[float, ...]:
