@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy import ndimage
@@ -19,7 +19,8 @@ SHAPES = st.one_of(
 )
 LABELS = SHAPES.flatmap(lambda shape: arrays.arrays(np.int16, shape, elements=st.integers(-1, 2)))
 EDGES = SHAPES.flatmap(lambda shape: arrays.arrays(bool, shape))
-QUICK = settings(max_examples=80, deadline=None)
+SLOW = [HealthCheck.too_slow]
+QUICK = settings(max_examples=80, deadline=None, suppress_health_check=SLOW)
 
 
 def connected_by_scipy(labels: np.ndarray) -> list[frozenset[int]]:
@@ -52,6 +53,11 @@ def test_connected_clusters_are_the_regions_of_each_label(labels: np.ndarray) ->
     first_pixels = [min(region) for region in as_regions(clusters)]
     assert first_pixels == sorted(first_pixels)
     assert np.array_equal(connected_clusters(clusters), clusters)
+
+
+def test_clusters_of_a_volume_are_numbered_by_their_first_voxels() -> None:
+    labels = np.array([[[0], [1]], [[-1], [-1]]])
+    assert connected_clusters(labels).ravel().tolist() == [1, 2, 3, 3]
 
 
 @pytest.mark.parametrize("dtype", [bool, np.uint8, np.int8, np.uint16, np.int32, np.int64, np.uint64])
@@ -93,7 +99,7 @@ def test_edge_between_two_regions_is_one_pixel_wide() -> None:
     assert edge_map(clusters).sum() == 6
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200, deadline=None, suppress_health_check=SLOW)
 @given(EDGES)
 def test_outside_edges_close_regions_and_no_pixel_is_lost(edges: np.ndarray) -> None:
     clusters = clusters_from_edges(edges)
@@ -107,7 +113,7 @@ def test_outside_edges_close_regions_and_no_pixel_is_lost(edges: np.ndarray) -> 
     assert np.array_equal(clusters[~edges], components[~edges])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150, deadline=None, suppress_health_check=SLOW)
 @given(EDGES.filter(lambda edges: not edges.all()))
 def test_edge_pixels_join_the_nearest_cluster_or_else_one_that_they_touch(edges: np.ndarray) -> None:
     clusters = clusters_from_edges(edges)
@@ -122,6 +128,25 @@ def test_edge_pixels_join_the_nearest_cluster_or_else_one_that_they_touch(edges:
                 if np.abs(other - pixel).sum() == 1
             }
             assert clusters[tuple(pixel)] in touching
+
+
+@pytest.mark.parametrize(
+    ("drawing", "spacing"),
+    [("###. ..## #### .###", None), ("#####. ####.# ##..##", (3, 1))],
+)
+def test_a_piece_torn_off_by_distance_joins_a_cluster_that_it_touches(
+    drawing: str, spacing: tuple[float, ...] | None
+) -> None:
+    edges = np.array([[pixel == "#" for pixel in row] for row in drawing.split()])
+    components, count = ndimage.label(~edges)
+    nearest = ndimage.distance_transform_edt(
+        edges, sampling=spacing, return_distances=False, return_indices=True
+    )
+    assert len(connected_by_scipy(components[tuple(nearest)])) > count
+    clusters = clusters_from_edges(edges, spacing=spacing)
+    assert_clusters(clusters)
+    assert clusters.max() == count
+    assert np.array_equal(clusters[~edges], components[~edges])
 
 
 def test_thick_straight_edge_is_shared_by_distance() -> None:

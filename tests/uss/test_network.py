@@ -7,7 +7,7 @@ import random
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
@@ -32,7 +32,7 @@ def two_regions(shape: tuple[int, ...] = (32, 32)) -> tuple[np.ndarray, np.ndarr
     return np.random.default_rng(1).normal(0.2 + 0.5 * disc, 0.03), disc
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(1, 80), st.integers(1, 6), st.integers(2, 9), st.integers(0, 2**32 - 1))
 def test_majority_vote_is_the_slow_one(pixels: int, superpixels: int, labels: int, seed: int) -> None:
     rng = np.random.default_rng(seed)

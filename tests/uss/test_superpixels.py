@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy import ndimage
@@ -229,7 +229,7 @@ def test_bad_planes_are_named(name: str, image, error: type, message: str) -> No
         segment(name, image)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     st.sampled_from(sorted(SHARP)),
     arrays.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=12).flatmap(
@@ -277,7 +277,7 @@ def test_small_clusters_join_the_neighbour_of_nearest_colour() -> None:
     assert np.array_equal(merged == merged[0, 8], plane > 0.5)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     arrays.array_shapes(min_dims=2, max_dims=2, min_side=1, max_side=10).flatmap(
         lambda shape: arrays.arrays(np.int8, shape, elements=st.integers(0, 3))

@@ -87,7 +87,14 @@ def connected_clusters(labels: Any) -> NDArray[np.int32]:
     from skimage.measure import label
 
     compact, _ = numbered(label_map(labels, "labels"))
-    return label(compact, background=-1, connectivity=1).astype(np.int32)
+    regions, count = label(compact, background=-1, connectivity=1, return_num=True)
+    # scikit-image numbers regions of a volume in another order than those of a plane.
+    flat = regions.ravel()
+    first = np.zeros(count + 1, dtype=np.int64)
+    first[flat[::-1]] = np.arange(flat.size)[::-1]
+    ranks = np.zeros(count + 1, dtype=np.int32)
+    ranks[1 + np.argsort(first[1:])] = np.arange(1, count + 1)
+    return ranks[regions]
 
 
 def clusters_from_edges(edges: Any, *, spacing: Sequence[float] | None = None) -> NDArray[np.int32]:
