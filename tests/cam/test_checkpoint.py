@@ -204,10 +204,11 @@ def test_another_architecture(checkpoint: Path, tmp_path: Path) -> None:
         load_classifier(checkpoint, arch="resnet18")
     one_line(caught.value, checkpoint.name, "phantom-cnn", "resnet18")
     path = tmp_path / "plain.pt"
-    torch.save(build("phantom-cnn", 2).state_dict(), path)
+    state = build("phantom-cnn", 2).state_dict()
+    torch.save(state, path)
     with pytest.raises(ReadError) as caught:
         load_classifier(path, arch="resnet18")
-    one_line(caught.value, "plain.pt", "resnet18", "'conv1.weight'", "'features.0.0.0.weight'")
+    one_line(caught.value, "plain.pt", "resnet18", "'conv1.weight'", repr(next(iter(state))))
 
 
 def test_metadata_that_lies_about_the_architecture(tmp_path: Path) -> None:
@@ -220,7 +221,7 @@ def test_metadata_that_lies_about_the_architecture(tmp_path: Path) -> None:
     with pytest.raises(ReadError, match="no-such-net"):
         load_classifier(path)
     save_checkpoint(path, build("phantom-cnn", 3, 1), DESCRIBED)
-    with pytest.raises(ReadError, match=r"head.weight of shape \(2, 64\), found \(3, 64\)"):
+    with pytest.raises(ReadError, match=r"weight of shape \(2, .*\), found \(3, "):
         load_classifier(path)
 
 
