@@ -128,28 +128,20 @@ def phantom_file(
     WriteError
         If the folder cannot be written.
     """
-    import nibabel
+    from napari_refit.io.volume import Volume
+    from napari_refit.io.write import save
 
     made = phantom(seed, shape, lesions)
     base = Path(folder)
-    paths = (base / f"phantom-{seed}.nii.gz", base / f"phantom-{seed}-truth.nii.gz")
-    for path, array in zip(paths, (made.image, made.truth), strict=True):
-        picture = nibabel.Nifti1Image(array, made.affine)
-        picture.set_sform(made.affine, code="scanner")
-        picture.set_qform(made.affine, code="scanner")
-        picture.header.set_xyzt_units("mm")
-        picture.header["descrip"] = b"phantom made by code, not a patient"
-        unfinished = path.with_name(f".{path.name.removesuffix('.nii.gz')}.part.nii.gz")
-        try:
-            base.mkdir(parents=True, exist_ok=True)
-            nibabel.save(picture, unfinished)
-            unfinished.replace(path)
-        except OSError as error:
-            unfinished.unlink(missing_ok=True)
-            raise WriteError(
-                path, f"{error.strerror or error}; choose a folder that can be written"
-            ) from error
-    return paths
+    try:
+        base.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WriteError(base, f"{error.strerror}; choose a folder that can be written") from error
+    like = Volume.from_array(made.image, ("x", "y", "z"), made.affine)
+    return (
+        save(base / f"phantom-{seed}.nii.gz", made.image, like),
+        save(base / f"phantom-{seed}-truth.nii.gz", made.truth, like, labels=True),
+    )
 
 
 class _Head:
