@@ -352,3 +352,44 @@ def test_peak_memory_of_a_lying_gzip_is_bounded(tmp_path):
     path.write_bytes(path.read_bytes() + os.urandom(2000))
     refused(path, use_data=True)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000
+
+
+@pytest.mark.parametrize("name", [*FILES, "zipped.nrrd", "zipped.mha"])
+def test_any_damage_is_either_harmless_or_a_read_error(tmp_path, name):
+    small = NOISE[:4, :6, :7]
+    path = tmp_path / name
+    if name.startswith("zipped"):
+        SimpleITK.WriteImage(SimpleITK.GetImageFromArray(small), str(path), useCompression=True)
+    else:
+        write(path, small)
+    whole = path.read_bytes()
+    random = np.random.default_rng(len(name))
+    for _ in range(120):
+        content = bytearray(whole)
+        for place in random.integers(0, min(len(content), 400), random.choice([1, 2, 8])):
+            content[place] = random.choice([0, 255, ord("9"), ord("-"), ord("\n"), content[place] ^ 16])
+        path.write_bytes(content)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                data = refit.load(path).data
+            except refit.ReadError as error:
+                assert name in str(error)  # noqa: PT017
+            else:
+                assert data.ndim >= 2
+
+
+def test_metaimage_header_that_would_overrun_buffers(tmp_path):
+    path = write(tmp_path / "a.mha")
+    whole = path.read_bytes()
+    for before, after in [
+        (b"NDims = 3", b"NDims = 93"),
+        (b"Offset = 0 0 0", b"Offset = 0 0 0 0 0 0 0 0 0 0 0 0 0 0"),
+        (b"TransformMatrix = 1 0", b"TransformMatrix = 1 0 0 0"),
+        (b"ElementSpacing = 1 1 1", b"ElementSpacing = 1 one 1"),
+        (b"MET_UCHAR", b"MET_WHAT"),
+        (b"BinaryData = True", b"BinaryData = what"),
+    ]:
+        assert before in whole
+        path.write_bytes(whole.replace(before, after))
+        refused(path, "header" if b"WHAT" not in after else "WHAT")

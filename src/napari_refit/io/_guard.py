@@ -12,8 +12,9 @@ from pathlib import Path
 
 from napari_refit.errors import ReadError
 
-# Deflate cannot expand by more than this (zlib's technical notes).
+# No stream of these kinds expands by more (zlib's technical notes; LZW's longest string over its code).
 DEFLATE_LIMIT = 1032
+LZW_LIMIT = 2600
 
 
 class ReadWarning(UserWarning):
@@ -99,11 +100,11 @@ def check_memory(path: Path, n_bytes: int) -> None:
         )
 
 
-def check_stored(path: Path, promised: int, stored: int, *, compressed: bool) -> None:
-    """Raise `ReadError` if ``stored`` bytes on disk cannot hold the ``promised`` bytes of voxels."""
-    if promised <= stored * (DEFLATE_LIMIT if compressed else 1):
+def check_stored(path: Path, promised: int, stored: int, expansion: int = 1) -> None:
+    """Raise `ReadError` if ``stored`` bytes, expanded at most so often, cannot hold the ``promised`` bytes."""
+    if promised <= stored * expansion:
         return
-    if compressed:
+    if expansion > 1:
         what = f"no {human(stored)} of compressed data can hold"
     else:
         what = f"the file holds only {human(stored)} of"

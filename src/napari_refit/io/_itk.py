@@ -14,7 +14,7 @@ import numpy as np
 
 from napari_refit.errors import ReadError, WriteError
 from napari_refit.io import _guard
-from napari_refit.io._textheader import check_header
+from napari_refit.io._textheader import check_header, check_zlib_stream
 from napari_refit.io.volume import LazyArray, Volume, spacing_of
 
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
@@ -130,7 +130,9 @@ def _read_voxels(path: Path, n_dimensions: int) -> np.ndarray:
     import SimpleITK
 
     _guard.require_file(path)
-    check_header(path)
+    stream = check_header(path).zlib_stream
+    if stream is not None:
+        check_zlib_stream(*stream)
     try:
         with quiet():
             image = SimpleITK.ReadImage(str(path))

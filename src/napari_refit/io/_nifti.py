@@ -44,7 +44,7 @@ def read(path: Path) -> Volume:
         raise ReadError(path, f"its header is damaged: {_guard.one_line(error)}") from None
     dtype = _dtype(path, stored, slope, intercept)
     promised = math.prod(shape) * stored.itemsize
-    _guard.check_stored(path, offset + promised, size, compressed=zipped)
+    _guard.check_stored(path, offset + promised, size, _guard.DEFLATE_LIMIT if zipped else 1)
     _guard.check_memory(path, math.prod(shape) * max(stored.itemsize, dtype.itemsize))
     if zipped:
         _guard.check_gzip_complete(path, offset + promised)

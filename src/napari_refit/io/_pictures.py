@@ -52,7 +52,7 @@ def read_picture(path: Path) -> Volume:
     promised = math.prod(shape) * dtype.itemsize
     extension = split_name(path)[1]
     if extension == ".png":
-        _guard.check_stored(path, promised // 8, size, compressed=True)
+        _guard.check_stored(path, promised // 8, size, _guard.DEFLATE_LIMIT)
     _guard.check_memory(path, promised)
     if len(shape) == 3 and shape[2] == 2:
         shape = shape[:2]
@@ -135,7 +135,8 @@ def read_tiff(path: Path) -> Volume:
             ]
             if series.dataoffset is not None:
                 ends.append(series.dataoffset + series.nbytes)
-            axes = _tiff_axes(names, shape)
+            is_compressed = any(page is not None and page.compression != 1 for page in series.pages)
+            axes = _tiff_axes(names)
             spacing = _tiff_spacing(tiff, axes)
     except ReadError:
         raise
@@ -149,7 +150,9 @@ def read_tiff(path: Path) -> Volume:
     _guard.check_shape(path, shape)
     if not ends or max(ends) > size:
         raise ReadError(path, "is truncated: pixels are missing; copy or download it again")
-    _guard.check_memory(path, math.prod(shape) * dtype.itemsize)
+    promised = math.prod(shape) * dtype.itemsize
+    _guard.check_stored(path, promised // 8, size, _guard.LZW_LIMIT if is_compressed else 1)
+    _guard.check_memory(path, promised)
     return Volume(
         path=path,
         shape=shape,
@@ -173,7 +176,7 @@ def _read_tiff_pixels(path: Path) -> np.ndarray:
     return array.astype(np.uint8 if array.dtype.kind == "b" else array.dtype.newbyteorder("="), copy=False)
 
 
-def _tiff_axes(names: str, shape: tuple[int, ...]) -> tuple[str, ...]:
+def _tiff_axes(names: str) -> tuple[str, ...]:
     """Name TIFF axes in our words; a single unknown one of a stack is taken for z."""
     axes: list[str] = []
     for name in names:
@@ -273,12 +276,12 @@ def read_numpy(path: Path) -> Volume:
 def _map(path: Path) -> np.ndarray:
     try:
         array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
-    except ValueError as error:
+    except (
+        Exception
+    ) as error:  # numpy evaluates the header as a Python literal: a damaged one raises anything
         if "Python objects" in str(error) or "pickle" in str(error).lower():
             reason = "holds pickled Python objects, which are never loaded; save a plain array of numbers"
             raise ReadError(path, reason) from None
-        raise ReadError(path, f"is truncated or damaged: {_guard.one_line(error)}") from None
-    except (OSError, EOFError, OverflowError, SyntaxError, TypeError, MemoryError) as error:
         raise ReadError(path, f"is truncated or damaged: {_guard.one_line(error)}") from None
     return array
 
