@@ -204,7 +204,7 @@ class QuickshiftParams(Parameters):
     """Quickshift mode seeking (Vedaldi & Soatto 2008)."""
 
     kernel_size: float = number(
-        3.0, 0.5, 20.0, unit="px", step=0.5, title="Kernel size", help="Width of the density estimate."
+        3.0, 1.0, 20.0, unit="px", step=0.5, title="Kernel size", help="Width of the density estimate."
     )
     max_dist: float = number(
         8.0,
@@ -305,7 +305,7 @@ class NetworkParams(Parameters):
         1.0, 0.0, 10.0, unit="px", step=0.1, title="Guide smoothing", help="Of the SLIC guide."
     )
     guide_kernel_size: float = number(
-        1.0, 0.5, 20.0, unit="px", step=0.5, title="Guide kernel size", help="Of the Quickshift guide."
+        1.0, 1.0, 20.0, unit="px", step=0.5, title="Guide kernel size", help="Of the Quickshift guide."
     )
     guide_max_dist: float = number(
         4.0, 0.5, 200.0, step=0.5, log=True, title="Guide maximum distance", help="Of the Quickshift guide."
@@ -344,7 +344,10 @@ class CamParams(Parameters):
         help="off: every slice may yield a mask. positive: only slices that are predicted positive.",
     )
     classes: tuple[str, ...] = option(
-        (), title="Target classes", help="Names of the classes to segment; empty: all but the background."
+        (),
+        title="Target classes",
+        help="Names of the classes to segment; empty: all but the background. "
+        "predicted: whichever the classifier believes in most.",
     )
     smoothing: Literal["none", "flips", "eigen"] = option(
         "none",

@@ -244,7 +244,7 @@ class Refit:
     ) -> Segments:
         def compute() -> Segments:
             watch.stage("clusters")
-            return segment(image, params, watch)
+            return segment(image, params, watch, self.device)
 
         return self._cached(self._segment_key(index, params), seconds, compute)
 

@@ -168,62 +168,31 @@ class ClassifierResponse:
         cancelled: Callable[[], bool] | None,
     ) -> list[PlaneResponse]:
         del indices
-        targets = self._targets(params)
-        if targets is not None:
-            return self._of_classes(np.stack(inputs), targets, params, cancelled)
-        return [
-            self._of_classes(plane[None], (index,), params, cancelled, predicted_only=True)[0]
-            for plane in inputs
-            for index in (self._most_likely(plane),)
-        ]
-
-    def _targets(self, params: CamParams) -> tuple[int, ...] | None:
-        """Indices of the target classes; None: whichever the slice shows most of."""
-        names = self.classifier.classes
-        foreground = self.classifier.foreground
-        if not params.classes:
-            return foreground if len(foreground) <= MOST_DEFAULT_CLASSES else None
-        unknown = [name for name in params.classes if name not in names]
-        if unknown:
-            known = ", ".join(names[:20]) + (", …" if len(names) > 20 else "")
-            raise ValueError(f"the classifier knows no class {unknown[0]!r}; it knows: {known}")
-        return tuple(names.index(name) for name in params.classes)
-
-    def _most_likely(self, plane: NDArray[np.float32]) -> int:
-        import torch
-
-        classifier = self.classifier
-        with torch.no_grad():
-            logits = classifier.module(classifier.prepare(plane[None]))[0]
-        foreground = classifier.foreground
-        return int(foreground[int(logits[list(foreground)].argmax())])
-
-    def _of_classes(
-        self,
-        planes: NDArray[np.float32],
-        targets: tuple[int, ...],
-        params: CamParams,
-        cancelled: Callable[[], bool] | None,
-        predicted_only: bool = False,
-    ) -> list[PlaneResponse]:
         from napari_refit.cam.response import compute_responses
 
         classifier = self.classifier
+        targets = self._targets(params)
         found = compute_responses(
-            classifier, planes, targets, params, device=self._device, cancelled=cancelled
+            classifier, np.stack(inputs), targets, params, device=self._device, cancelled=cancelled
         )
-        names = tuple(classifier.classes[k] for k in targets)
-        numbers = (1,) if predicted_only else tuple(classifier.class_number(k) for k in targets)
+        names = tuple("predicted class" if k < 0 else classifier.classes[k] for k in targets)
         return [
             PlaneResponse(
                 maps=found.maps[k],
                 evidence=found.raw[k],
                 predicted=tuple(bool(value) for value in found.predicted[k]),
                 classes=names,
-                class_numbers=numbers,
+                class_numbers=tuple(classifier.class_number(index) for index in targets),
                 all_classes=tuple(classifier.classes),
                 logits=found.logits[k],
                 probabilities=found.probabilities[k],
             )
-            for k in range(len(planes))
+            for k in range(len(inputs))
         ]
+
+    def _targets(self, params: CamParams) -> tuple[int, ...]:
+        """Indices of the target classes; a classifier of very many is asked for whichever a plane shows most of."""
+        classifier = self.classifier
+        if not params.classes and len(classifier.foreground) > MOST_DEFAULT_CLASSES:
+            return tuple(classifier.class_indices("predicted"))
+        return tuple(classifier.class_indices(params.classes))

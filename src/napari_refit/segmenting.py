@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from inspect import isgenerator
+from inspect import isgenerator, signature
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,9 @@ class Segments:
     simplified: NDArray[np.float32]
 
 
-def segment(image: NDArray[np.float32], params: RefitParams, watch: Watch) -> Segments:
+def segment(
+    image: NDArray[np.float32], params: RefitParams, watch: Watch, device: str | None = None
+) -> Segments:
     """Cut a plane into clusters.
 
     Parameters
@@ -33,6 +35,8 @@ def segment(image: NDArray[np.float32], params: RefitParams, watch: Watch) -> Se
     params : RefitParams
     watch : Watch
         Told of intermediate label maps where the segmenter yields them.
+    device : str, optional
+        For a segmenter that takes one.
 
     Raises
     ------
@@ -43,12 +47,16 @@ def segment(image: NDArray[np.float32], params: RefitParams, watch: Watch) -> Se
     """
     from napari_refit.uss.edges import connected_clusters, edge_map, simplify
 
-    clusters = connected_clusters(_labels(image, params, watch))
+    clusters = connected_clusters(_labels(image, params, watch, device))
     return Segments(clusters, edge_map(clusters), simplify(image, clusters))
 
 
-def _labels(image: NDArray[np.float32], params: RefitParams, watch: Watch) -> NDArray[Any]:
-    found: Any = SEGMENTERS[params.segmenter].function(image, params.segmenter_params)
+def _labels(
+    image: NDArray[np.float32], params: RefitParams, watch: Watch, device: str | None
+) -> NDArray[Any]:
+    function = SEGMENTERS[params.segmenter].function
+    options = {"device": device} if "device" in signature(function).parameters else {}
+    found: Any = function(image, params.segmenter_params, **options)
     if isgenerator(found):
         states, found = found, None
         for found in states:
