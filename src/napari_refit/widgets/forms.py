@@ -151,7 +151,7 @@ class ParameterSections(QWidget):
     def _section(title: str, *parts: QWidget | QVBoxLayout) -> Any:
         content = QWidget()
         layout = QVBoxLayout(content)
-        layout.setContentsMargins(10, 0, 0, 4)
+        layout.setContentsMargins(0, 0, 0, 4)
         layout.setSpacing(3)
         for part in parts:
             layout.addLayout(part) if isinstance(part, QVBoxLayout) else layout.addWidget(part)

@@ -184,6 +184,7 @@ class LiveLoop(QObject):
         self._timer = QTimer(self)
         self._timer.setInterval(POLL_MILLISECONDS)
         self._timer.timeout.connect(self._deliver)
+        self.destroyed.connect(self._engine.close)
 
     @property
     def busy(self) -> bool:

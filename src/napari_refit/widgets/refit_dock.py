@@ -27,7 +27,7 @@ from napari_refit.widgets.toolbar import Toolbar
 from napari_refit.widgets.watching import connected, let_go
 from napari_refit.widgets.workbench import ClassesKnown
 
-MINIMUM_WIDTH = 330
+MINIMUM_WIDTH = 350
 
 
 class ReFitDock(QWidget):
@@ -62,6 +62,7 @@ class ReFitDock(QWidget):
         self._on_layer_list()
         self._choose_first()
         self._on_plane()
+        self.session.update()
 
     # -- for other programs
 
@@ -139,7 +140,7 @@ class ReFitDock(QWidget):
         self.footer = Footer()
         scores = QWidget()
         inside = QVBoxLayout(scores)
-        inside.setContentsMargins(10, 0, 0, 0)
+        inside.setContentsMargins(0, 0, 0, 0)
         inside.addWidget(self.readouts)
         inside.addWidget(self.plot)
         self.scores_section = style.collapsible("Scores", scores)
