@@ -12,7 +12,9 @@ import numpy as np
 from napari_refit.io.formats import ITK, NIFTI, split_name
 
 _LABEL_WORDS = ("seg", "label", "mask", "truth", "refined", "annotation")
-_MOST_LABELS = 256
+_LABEL_FOLDERS = ("label", "mask", "seg")
+# More than any atlas in use has, fewer than an 8-bit image of any content.
+_MOST_LABELS = 128
 
 LayerData = tuple[Any, dict[str, Any], str]
 
@@ -32,14 +34,34 @@ def get_reader(path: str | Sequence[str]) -> Callable[[Any], list[LayerData]] | 
 
 def read_layers(path: str | Sequence[str]) -> list[LayerData]:
     """Open one file or DICOM folder as an Image or a Labels layer."""
+    return layers_of(path if isinstance(path, (str, os.PathLike)) else path[0])
+
+
+def layers_of(path: str | os.PathLike[str], labels: bool | None = None) -> list[LayerData]:
+    """Open a file of any format that `napari_refit.load` knows as napari layer data.
+
+    Parameters
+    ----------
+    path : path-like
+    labels : bool, optional
+        Whether it becomes a Labels layer; decided by its name and values when left out.
+
+    Returns
+    -------
+    list of tuple
+        See `layer_of`.
+
+    Raises
+    ------
+    ReadError
+        If the file cannot be read, or is to be labels and does not hold whole numbers.
+    """
     from napari_refit.io.read import load
 
-    if not isinstance(path, (str, os.PathLike)):
-        path = path[0]
-    return [layer_of(load(path))]
+    return [layer_of(load(path), labels=labels)]
 
 
-def layer_of(volume: Any, name: str | None = None) -> LayerData:
+def layer_of(volume: Any, name: str | None = None, labels: bool | None = None) -> LayerData:
     """Return a volume as napari layer data.
 
     Parameters
@@ -47,6 +69,9 @@ def layer_of(volume: Any, name: str | None = None) -> LayerData:
     volume : Volume
     name : str, optional
         Of the layer; the file's stem when left out.
+    labels : bool, optional
+        Whether it becomes a Labels layer; decided by its name and values when left out. A mask that was
+        saved as a colour picture is labels wherever any colour is.
 
     Returns
     -------
@@ -58,13 +83,12 @@ def layer_of(volume: Any, name: str | None = None) -> LayerData:
 
     order = display_order(volume)
     rgb = is_rgb(volume)
+    plain = tuple(i for i in order if volume.axes[i] != "c")
     if "c" in volume.axes and not rgb:
-        order = (order[-1], *order[:-1])
-    shown = tuple(i for i in order if volume.axes[i] != "c") if rgb else order
-    keywords = napari_geometry(volume, shown)
+        order = (order[-1], *plain)
     path = volume.path
-    keywords["name"] = name or ("volume" if path is None else split_name(path)[0] or Path(path).name)
-    keywords["metadata"] = {
+    name = name or ("volume" if path is None else split_name(path)[0] or Path(path).name)
+    metadata = {
         "refit": {
             "path": None if path is None else str(path),
             "axes": volume.axes,
@@ -73,36 +97,55 @@ def layer_of(volume: Any, name: str | None = None) -> LayerData:
             "volume": volume.unloaded() if path is not None else volume,
         }
     }
-    labels = None if rgb else _as_labels(volume, keywords["name"])
-    if labels is not None:
-        return labels.transpose(order), keywords, "labels"
-    keywords["rgb"] = rgb
+    if labels is None:
+        labels = not rgb and _looks_like_labels(volume, name)
+    if labels:
+        data = _whole_numbers(volume)
+        if "c" in volume.axes:
+            channel = volume.axes.index("c")
+            data = data[..., :3].max(axis=channel)
+            order = tuple(i - (i > channel) for i in plain)
+        keywords = {**napari_geometry(volume, plain), "name": name, "metadata": metadata}
+        return data.transpose(order), keywords, "labels"
+    keywords = {
+        **napari_geometry(volume, plain if rgb else order),
+        "name": name,
+        "metadata": metadata,
+        "rgb": rgb,
+    }
     limits = None if rgb else _finite_limits(volume.data)
     if limits is not None:
         keywords["contrast_limits"] = limits
     return volume.data.transpose(order), keywords, "image"
 
 
-def _as_labels(volume: Any, name: str) -> np.ndarray | None:
-    """Return a writable copy of the voxels as integers if they are labels, else None."""
+def _looks_like_labels(volume: Any, name: str) -> bool:
+    if _says_labels(volume.header):
+        return _holds_whole_numbers(volume.data)
+    folder = "" if volume.path is None else volume.path.absolute().parent.name.lower()
+    hinted = any(word in name.lower() for word in _LABEL_WORDS) or folder.startswith(_LABEL_FOLDERS)
+    return hinted and _holds_whole_numbers(volume.data) and _distinct(volume.data) <= _MOST_LABELS
+
+
+def _holds_whole_numbers(data: np.ndarray) -> bool:
+    if data.dtype.kind != "f":
+        return True
+    return bool(
+        np.isfinite(data).all() and (data == np.rint(data)).all() and data.min() >= 0 and data.max() < 2**31
+    )
+
+
+def _whole_numbers(volume: Any) -> np.ndarray:
+    """Return a writable copy of the voxels as integers."""
+    from napari_refit.errors import ReadError
     from napari_refit.io.write import smallest_dtype
 
-    said = _says_labels(volume.header)
-    if not said and not any(word in name.lower() for word in _LABEL_WORDS):
-        return None
     data = volume.data
+    if not _holds_whole_numbers(data):
+        raise ReadError(volume.path or "labels", "does not hold whole numbers, so it cannot be labels")
     if data.dtype.kind == "f":
-        if (
-            not np.isfinite(data).all()
-            or (data != np.rint(data)).any()
-            or data.min() < 0
-            or data.max() > 2**31
-        ):
-            return None
-        data = data.astype(smallest_dtype(int(data.max())))
-    if not said and _distinct(data) > _MOST_LABELS:
-        return None
-    return data.copy(order="K")
+        return data.astype(smallest_dtype(int(data.max())), order="K")
+    return data.copy(order="K") if data.dtype.kind != "b" else data.astype(np.uint8, order="K")
 
 
 def _says_labels(header: Any) -> bool:

@@ -23,8 +23,7 @@ def _write(path: str, data: Any, meta: dict[str, Any], *, labels: bool) -> str:
     array = np.asarray(data[0] if meta.get("multiscale") or isinstance(data, (list, tuple)) else data)
     grid = source_grid(array, meta)
     if grid is None:
-        volume = _layer_volume(array, meta)
-        array, like = volume.data, volume
+        like = _layer_volume(array, meta)
     else:
         array, like = grid
     return str(save(path, array, like, labels=labels))
@@ -59,7 +58,7 @@ def source_grid(array: np.ndarray, meta: dict[str, Any]) -> tuple[np.ndarray, An
 
 
 def _layer_volume(array: np.ndarray, meta: dict[str, Any]) -> Any:
-    """Return a layer without a source as an x, y, z volume placed by the layer's own transforms."""
+    """Return a layer without a source as a z, y, x volume placed by the layer's own transforms."""
     from napari_refit.io.volume import Volume
 
     n = array.ndim - bool(meta.get("rgb"))
@@ -74,7 +73,7 @@ def _layer_volume(array: np.ndarray, meta: dict[str, Any]) -> Any:
     # Rows z, y, x become x, y, z; columns stay in the order of the array's spatial axes.
     affine = np.vstack([affine[:3][::-1], affine[3:]])
     affine = affine[:, [*range(3 - n_spatial, 3), *range(3 - n_spatial), 3]]
-    return Volume.from_array(array, axes, affine).ordered("xyztuc")
+    return Volume.from_array(array, axes, affine)
 
 
 def _data_to_world(n: int, meta: dict[str, Any]) -> np.ndarray:

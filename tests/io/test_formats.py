@@ -190,11 +190,18 @@ def test_tiff_axes_and_spacing(tmp_path):
     tifffile.imwrite(path, np.zeros((2, 3, 4, 5), np.uint8), imagej=True, metadata={"axes": "TZYX"})
     volume = refit.load(path)
     assert (volume.axes, volume.spacing) == (("t", "z", "y", "x"), None)
+    channels = np.arange(240, dtype=np.uint16).reshape(3, 2, 5, 8)
+    tifffile.imwrite(path, channels, imagej=True, metadata={"axes": "ZCYX"})
+    volume = refit.load(path)
+    assert (volume.shape, volume.axes) == ((3, 5, 8, 2), ("z", "y", "x", "c"))
+    np.testing.assert_array_equal(volume.data, np.moveaxis(channels, 1, -1))
+    again = refit.load(refit.save(tmp_path / "again.tif", volume.data, like=volume))
+    np.testing.assert_array_equal(again.data, volume.data)
     ome = tmp_path / "a.ome.tif"
     sizes = {"PhysicalSizeX": 0.5, "PhysicalSizeY": 0.25, "PhysicalSizeZ": 2, "PhysicalSizeZUnit": "mm"}
     tifffile.imwrite(ome, COUNT.astype(np.uint16), metadata={"axes": "ZYX", **sizes})
     np.testing.assert_allclose(refit.load(ome).spacing, (2, 0.00025, 0.0005))
-    tifffile.imwrite(path, COUNT.astype(">i2"), byteorder=">", compression="zlib")
+    tifffile.imwrite(path, COUNT.astype(">i2"), byteorder=">", compression="zlib", photometric="minisblack")
     assert refit.load(path).data.dtype == np.int16
     np.testing.assert_array_equal(refit.load(path).data, COUNT)
 

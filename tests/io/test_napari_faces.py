@@ -10,7 +10,7 @@ from napari.components import ViewerModel
 from napari.layers import Image, Labels
 
 import napari_refit as refit
-from napari_refit._reader import get_reader, layer_of
+from napari_refit._reader import get_reader, layer_of, layers_of
 from napari_refit._writer import source_grid, write_image, write_labels
 from napari_refit.io.display import display_order, is_rgb, napari_geometry, to_file_order
 from napari_refit.io.volume import Volume
@@ -57,12 +57,35 @@ def test_what_looks_like_labels_becomes_labels(nifti, name, array, kind):
         assert refit.load(path).data[0, 0, 0] == array[0, 0, 0]
 
 
+def test_the_folder_may_say_labels(nifti):
+    path = nifti(LABELS)
+    folder = path.parent / "labelsTr"
+    folder.mkdir()
+    path = path.rename(folder / "hippocampus_001.nii.gz")
+    assert get_reader(str(path))(str(path))[0][2] == "labels"
+
+
 def test_the_header_may_say_labels(nifti):
     def edit(header):
         header["intent_code"] = 1002
 
     path = nifti(BLOCK, edit=edit)
     assert get_reader(str(path))(str(path))[0][2] == "labels"
+
+
+def test_labels_can_be_demanded_of_any_format(nifti, tmp_path):
+    path = nifti(LABELS, name="plain.nii.gz")
+    ((data, keywords, kind),) = layers_of(path, labels=True)
+    assert kind == "labels"
+    np.testing.assert_array_equal(Labels(data, **keywords).data, LABELS.T)
+    assert layers_of(nifti(LABELS, name="mask.nii.gz"), labels=False)[0][2] == "image"
+    colour = np.zeros((6, 7, 4), np.uint8)
+    colour[2, 3] = 255, 0, 0, 255
+    refit.save(tmp_path / "mask.png", colour)
+    ((data, keywords, _),) = layers_of(tmp_path / "mask.png", labels=True)
+    np.testing.assert_array_equal(Labels(data, **keywords).data, colour[..., 0])
+    with pytest.raises(refit.ReadError, match="whole numbers"):
+        layers_of(nifti(LABELS + np.float32(0.5), name="plain.nii.gz"), labels=True)
 
 
 def test_colour_and_channels(tmp_path):
@@ -134,6 +157,9 @@ def test_layers_that_came_from_elsewhere(tmp_path):
     np.testing.assert_allclose(refit.load(tmp_path / "c.mha").spacing, [0.001] * 3)
     with pytest.raises(ValueError, match="6 axes"):
         write_labels(str(tmp_path / "d.nii"), np.zeros((1,) * 6, np.uint8), {})
+    for extension in (".npy", ".tif"):
+        write_labels(str(tmp_path / f"f{extension}"), LABELS, {})
+        np.testing.assert_array_equal(refit.load(tmp_path / f"f{extension}").data, LABELS)
     pyramid = [BLOCK, BLOCK[::2, ::2, ::2]]
     write_image(str(tmp_path / "e.nii"), pyramid, {"multiscale": True})
     np.testing.assert_array_equal(refit.load(tmp_path / "e.nii").data, BLOCK.T)

@@ -138,6 +138,10 @@ def read_tiff(path: Path) -> Volume:
             is_compressed = any(page is not None and page.compression != 1 for page in series.pages)
             axes = _tiff_axes(names)
             spacing = _tiff_spacing(tiff, axes)
+            if "c" in axes:  # channels come last, as in every other format
+                channel = axes.index("c")
+                shape = (*shape[:channel], *shape[channel + 1 :], shape[channel])
+                axes = (*axes[:channel], *axes[channel + 1 :], "c")
     except ReadError:
         raise
     except Exception as error:  # a damaged TIFF raises nearly anything
@@ -171,6 +175,9 @@ def _read_tiff_pixels(path: Path) -> np.ndarray:
     try:
         with _strict_tiff(), tifffile.TiffFile(path) as tiff:
             array = np.asarray(tiff.series[0].asarray())
+            axes = _tiff_axes(tiff.series[0].axes)
+            if "c" in axes:
+                array = np.moveaxis(array, axes.index("c"), -1)
     except Exception as error:  # a damaged TIFF raises nearly anything
         raise ReadError(path, f"is damaged: {_guard.one_line(error)}; copy or download it again") from None
     return array.astype(np.uint8 if array.dtype.kind == "b" else array.dtype.newbyteorder("="), copy=False)
