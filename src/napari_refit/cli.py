@@ -310,12 +310,14 @@ def _complain(message: str) -> None:
 
 
 def _print_json(content: Any) -> None:
-    from napari_refit.refining import plain
+    from napari_refit.io.sidecar import plain
 
     print(json.dumps(plain(content), ensure_ascii=False))
 
 
 def _print_result(report: dict[str, Any]) -> None:
+    if report["warning"]:
+        print(f"napari-refit: warning: {report['warning']}", file=sys.stderr)
     empty = f", {report['n_empty']} empty" if report["n_empty"] else ""
     print(f"{report['output']}: {report['n_slices']} slices{empty}, {report['seconds']['total']:.1f} s")
     for row, scores in report.get("metrics", {}).items():

@@ -61,7 +61,8 @@ class ImageGrid:
     def _checked_spacing(self, spacing: Sequence[float] | None, n_axes: int) -> tuple[float, ...] | None:
         if spacing is None and self._is_volume and self._image.spacing is not None:
             # A file's time axis has no spacing in mm.
-            spacing = [*self._image.spacing, *[1.0] * (n_axes - len(self._image.spacing))]
+            known = dict(zip(self._image.spatial_axes, self._image.spacing, strict=True))
+            spacing = [known.get(axis, 1.0) for axis in range(n_axes)]
         if spacing is None:
             return None
         steps = tuple(float(step) for step in spacing)

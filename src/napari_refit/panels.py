@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_refit.errors import WriteError
 from napari_refit.results import SliceResult
 
 
@@ -66,6 +65,8 @@ def draw_panels(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    from napari_refit.io._atomic import atomic_path
+
     columns = ["image", "truth", "response map (CAM)", "edges", "CAM alone", "refined"]
     if all(truth is None for truth in truths):
         columns.remove("truth")
@@ -83,13 +84,8 @@ def draw_panels(
     if caption:
         figure.supxlabel(caption, fontsize=9)
     target = Path(path)
-    temporary = target.with_name(f".{target.name}.part")
-    try:
+    with atomic_path(target) as temporary:
         figure.savefig(temporary, dpi=110, format="png")
-        os.replace(temporary, target)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise WriteError(target, f"cannot write the picture ({error.strerror or error})") from error
     return target
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
-import os
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -125,7 +123,7 @@ def refine_file(
     volume = load(job.image)
     truth = None if job.truth is None else _same_grid(job.truth, volume, "ground truth")
     response = None if job.response is None else _same_grid(job.response, volume, "response map", True)
-    check_usable(volume)
+    warning = check_usable(volume)
     refit = Refit(volume, job.model, params, device=device)
     if response is not None:
         refit.use_response(response, name=str(job.response))
@@ -141,6 +139,7 @@ def refine_file(
         "n_slices": result.n_slices,
         "n_empty": result.n_empty,
         "n_negative": result.n_negative,
+        "warning": warning,
         "messages": result.messages,
         "seconds": {stage: round(spent, 4) for stage, spent in result.seconds.items()},
     }
@@ -152,9 +151,9 @@ def refine_file(
         spacing = refit.spacing
         report["truth"] = str(job.truth)
         report["metrics"] = score_rows(result, truth, spacing)
-    save(job.output, result.mask, like=volume, overwrite=overwrite)
+    save(job.output, result.mask, like=volume, overwrite=overwrite, labels=True)
     report["seconds"]["all"] = round(time.perf_counter() - start, 4)
-    write_sidecar(job.output, plain(report))
+    write_sidecar(job.output, report)
     if job.panels is not None:
         _draw(job.panels, refit, result.mask, truth, report)
     return report
@@ -168,34 +167,13 @@ def write_report(path: Path, content: dict[str, Any]) -> None:
     WriteError
         If it cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.part")
-    try:
+    from napari_refit.io._atomic import atomic_path
+    from napari_refit.io.sidecar import plain
+
+    with atomic_path(path) as temporary:
         temporary.write_text(
             json.dumps(plain(content), indent=2, ensure_ascii=False) + "\n", encoding="utf-8"
         )
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise WriteError(path, f"cannot write the report ({error.strerror or error})") from error
-
-
-def plain(value: Any) -> Any:
-    """The same value in what JSON can say: NaN and infinities become null, numpy numbers plain ones.
-
-    Examples
-    --------
-    >>> plain({"dice": float("nan"), "n": np.int64(3), "names": ("a",)})
-    {'dice': None, 'n': 3, 'names': ['a']}
-    """
-    if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return str(value) if isinstance(value, os.PathLike) else value
 
 
 def unique_outputs(jobs: Iterable[Job]) -> None:
@@ -226,6 +204,7 @@ def _refuse_overwriting(job: Job) -> None:
 def _same_grid(path: Path, volume: Any, what: str, channels: bool = False) -> Any:
     """Another file's data on the image's grid; a response map may bring a class axis first or last."""
     from napari_refit.io.read import load
+    from napari_refit.io.volume import grid_difference
 
     other = load(path)
     n_axes = len(volume.shape) - ("c" in volume.axes)
@@ -238,13 +217,11 @@ def _same_grid(path: Path, volume: Any, what: str, channels: bool = False) -> An
         raise ReadError(
             path, f"the {what} has shape {shape}, but {volume.path} has {grid}; give one on its grid"
         )
-    if volume.affine is not None and other.affine is not None:
-        far = float(np.abs(np.asarray(volume.affine) - np.asarray(other.affine)).max())
-        if far > 1e-2:
+    if len(grid) == len(other.spatial_shape) == 3:
+        apart = grid_difference(volume, other)
+        if apart is not None:
             raise ReadError(
-                path,
-                f"the {what} lies elsewhere in space than {volume.path} "
-                f"(affines differ by {far:.3g} mm); resample it to the image's grid",
+                path, f"the {what} does not lie on the grid of {volume.path}: {apart}; resample it to that"
             )
     data = np.asarray(other.data)
     if tuple(data.shape) == grid:

@@ -53,7 +53,7 @@ def write_sidecar(path: str | os.PathLike[str], report: Mapping[str, Any]) -> Pa
         If the report holds something else.
     """
     target = sidecar_path(path)
-    text = json.dumps(_plain(report), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    text = json.dumps(plain(report), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     with atomic_path(target) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return target
@@ -93,15 +93,22 @@ def file_checksum(path: str | os.PathLike[str]) -> str:
     return f"sha256:{digest.hexdigest()}"
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Return the same value in what JSON can say: NaN and infinity become null, NumPy's numbers plain ones.
+
+    Examples
+    --------
+    >>> plain({"dice": float("nan"), "n": np.int64(3), "names": ("a",)})
+    {'dice': None, 'n': 3, 'names': ['a']}
+    """
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, np.ndarray):
-        return _plain(value.tolist())
+        return plain(value.tolist())
     if isinstance(value, np.generic):
-        return _plain(value.item())
+        return plain(value.item())
     if isinstance(value, (list, tuple, set, frozenset)):
-        return [_plain(item) for item in (sorted(value) if isinstance(value, (set, frozenset)) else value)]
+        return [plain(item) for item in (sorted(value) if isinstance(value, (set, frozenset)) else value)]
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, os.PathLike):
