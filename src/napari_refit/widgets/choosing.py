@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from qtpy.QtCore import Signal
@@ -11,7 +10,7 @@ from qtpy.QtWidgets import QComboBox, QWidget
 
 from napari_refit.registry import Registry
 from napari_refit.widgets import style
-from napari_refit.widgets.watching import connected, let_go
+from napari_refit.widgets.watching import Connections
 
 
 class LayerCombo(QComboBox):
@@ -48,13 +47,12 @@ class LayerCombo(QComboBox):
         self._layers: list[Any] = [None]
         self._chosen: Any = None
         self.touched = False
-        self._of_viewer: list[Callable[[], None]] = []
+        self._of_viewer = Connections(self)
         self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.setMinimumContentsLength(8)
         style.ignore_wheel(self)
         names = ("inserted", "removed", "renamed", "reordered")
-        self._of_viewer += connected(viewer.layers, names, self.refresh)
-        self.destroyed.connect(partial(let_go, self._of_viewer))
+        self._of_viewer.listen(viewer.layers, names, self.refresh)
         self.currentIndexChanged.connect(self._on_index)
         self.activated.connect(self._on_touched)
         self.refresh()
@@ -92,7 +90,7 @@ class LayerCombo(QComboBox):
 
     def close_down(self) -> None:
         """Let go of the viewer."""
-        let_go(self._of_viewer)
+        self._of_viewer.release()
 
     def _on_touched(self) -> None:
         self.touched = True

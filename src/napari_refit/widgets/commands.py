@@ -16,6 +16,7 @@ from napari_refit.widgets import saving, shortcuts
 from napari_refit.widgets.compare import CompareView
 from napari_refit.widgets.help_panel import HelpPanel
 from napari_refit.widgets.live import LiveLoop, one_line
+from napari_refit.widgets.watching import Connections
 
 NOTHING_YET = "There are no refined labels yet."
 THRESHOLD_STEP = 0.01
@@ -57,7 +58,8 @@ class Commands(QObject):
         self.scores: dict[str, Any] = {}
         self.by_shortcut = self._by_shortcut()
         shortcuts.bind(dock.viewer, self.by_shortcut)
-        self.destroyed.connect(partial(shortcuts.unbind, dock.viewer, self.by_shortcut))
+        self._of_viewer = Connections(self)
+        self._of_viewer.add(partial(shortcuts.unbind, dock.viewer, self.by_shortcut))
 
     @property
     def comparing(self) -> bool:
@@ -72,7 +74,7 @@ class Commands(QObject):
     def close(self) -> None:
         """Let go of the viewer."""
         self.leave_compare()
-        shortcuts.unbind(self._dock.viewer, self.by_shortcut)
+        self._of_viewer.release()
         self._saver.close()
         if self._help is not None:
             self._help.close()

@@ -14,6 +14,7 @@ from typing import Any
 from qtpy.QtCore import QObject, QTimer, Signal
 
 from napari_refit.errors import Cancelled
+from napari_refit.widgets.watching import call_when_destroyed
 
 logger = logging.getLogger(__name__)
 POLL_MILLISECONDS = 15
@@ -184,7 +185,7 @@ class LiveLoop(QObject):
         self._timer = QTimer(self)
         self._timer.setInterval(POLL_MILLISECONDS)
         self._timer.timeout.connect(self._deliver)
-        self.destroyed.connect(self._engine.close)
+        call_when_destroyed(self, self._engine.close)
 
     @property
     def busy(self) -> bool:

@@ -100,6 +100,9 @@ def go_to(layer: Any, dims: Any, index: PlaneIndex) -> None:
     zero = np.asarray(layer.world_to_data(np.zeros(layer.ndim)))
     columns = [np.asarray(layer.world_to_data(unit)) - zero for unit in np.eye(layer.ndim)[axes]]
     matrix = np.stack(columns, axis=1)[axes]
+    if abs(np.linalg.det(matrix)) < 1e-9:
+        # Turned so far that the viewer's slider does not move through these planes.
+        return
     target = np.array([position for _, position in index]) - zero[axes]
     world = np.linalg.solve(matrix, target) / _unit_factors(layer, dims)[axes]
     offset = dims.ndim - layer.ndim

@@ -24,7 +24,7 @@ from napari_refit.widgets.readouts import ReadoutTable
 from napari_refit.widgets.session import Session, Source
 from napari_refit.widgets.slice_plot import SlicePlot
 from napari_refit.widgets.toolbar import Toolbar
-from napari_refit.widgets.watching import connected, let_go
+from napari_refit.widgets.watching import Connections, call_when_destroyed
 from napari_refit.widgets.workbench import ClassesKnown
 
 MINIMUM_WIDTH = 350
@@ -55,9 +55,10 @@ class ReFitDock(QWidget):
         self._build()
         self.commands = Commands(self)
         self._connect()
-        self._of_viewer = connected(napari_viewer.layers, ("inserted",), self._on_inserted)
-        self._of_viewer += connected(napari_viewer.layers, ("removed", "renamed"), self._on_layer_list)
-        self.destroyed.connect(partial(let_go, self._of_viewer))
+        self._of_viewer = Connections(self)
+        self._of_viewer.listen(napari_viewer.layers, ("inserted",), self._on_inserted)
+        self._of_viewer.listen(napari_viewer.layers, ("removed", "renamed"), self._on_layer_list)
+        call_when_destroyed(self, self._forget)
         self.session.set_params(self.sections.params)
         self._on_layer_list()
         self._choose_first()
@@ -100,7 +101,7 @@ class ReFitDock(QWidget):
         if not self._open:
             return
         self._open = False
-        let_go(self._of_viewer)
+        self._of_viewer.release()
         self.commands.close()
         self.image.close_down()
         self.truth.close_down()
@@ -125,6 +126,11 @@ class ReFitDock(QWidget):
     def _close_if_alone(self) -> None:
         if self.parent() is None:
             self.shut_down()
+            self.deleteLater()
+
+    def _forget(self) -> None:
+        """Qt deleted the dock, say with its window."""
+        self._open = False
 
     # -- building
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from qtpy.QtCore import QObject, QTimer, Signal
 from napari_refit.planes import PlaneIndex
 from napari_refit.widgets.live import LiveLoop, Task
 from napari_refit.widgets.planes import OpenPlane, finest, other_grid, spacing_of, stack_expression, take
-from napari_refit.widgets.watching import connected, let_go
+from napari_refit.widgets.watching import Connections
 
 SLICE_DELAY = 120
 VOLUME_DELAY = 700
@@ -154,23 +153,22 @@ class ScoreKeeper(QObject):
         super().__init__(parent)
         self.truth: Any = None
         self._layers = layers
-        self._of_truth: list[Callable[[], None]] = []
+        self._of_truth = Connections(self)
         self._loop = LiveLoop(self)
         self._loop.part.connect(self._on_part)
         self._loop.failed.connect(self.note)
         self._slice_timer = self._timer(SLICE_DELAY, self._measure)
         self._volume_timer = self._timer(VOLUME_DELAY, self._measure_all)
         self._volume_due = False
-        self.destroyed.connect(partial(let_go, self._of_truth))
 
     def set_truth(self, layer: Any) -> None:
         """Compare with another labels layer, or with none."""
         if layer is self.truth:
             return
-        let_go(self._of_truth)
+        self._of_truth.release()
         self.truth = layer
         if layer is not None:
-            self._of_truth += connected(layer, ("set_data", "paint", "data"), self._on_truth_edited)
+            self._of_truth.listen(layer, ("set_data", "paint", "data"), self._on_truth_edited)
         for book in self._layers.books():
             book.forget()
         self.plot_changed.emit()
@@ -189,7 +187,7 @@ class ScoreKeeper(QObject):
 
     def close(self) -> None:
         """Stop for good."""
-        let_go(self._of_truth)
+        self._of_truth.release()
         self._slice_timer.stop()
         self._volume_timer.stop()
         self._loop.close()

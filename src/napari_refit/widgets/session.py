@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from qtpy.QtCore import QObject, QTimer, Signal
@@ -22,7 +21,7 @@ from napari_refit.widgets.planes import (
     spacing_of,
 )
 from napari_refit.widgets.scores import ScoreKeeper
-from napari_refit.widgets.watching import connected, let_go
+from napari_refit.widgets.watching import Connections
 from napari_refit.widgets.workbench import ClassesKnown, Order, PlaneDone, VolumeDone, Workbench
 
 NO_IMAGE = "Open an image, then choose it above."
@@ -90,9 +89,9 @@ class Session(QObject):
         self._hint = NO_IMAGE
         self._version = self._response_version = 0
         self._force = False
-        self._of_viewer: list[Callable[[], None]] = []
-        self._of_image: list[Callable[[], None]] = []
-        self._of_response: list[Callable[[], None]] = []
+        self._of_viewer = Connections(self)
+        self._of_image = Connections(self)
+        self._of_response = Connections(self)
         self._bench = Workbench()
         self.layers = Delivery(viewer, self)
         self.layers.lock_changed.connect(self.lock_changed)
@@ -109,10 +108,8 @@ class Session(QObject):
         self.layers.edited.connect(self.scores.changed)
         self._ask_timer = self._timer(self._ask)
         self._look_timer = self._timer(self._look)
-        self._of_viewer += connected(viewer.dims, ("point", "order", "ndisplay", "ndim"), self._on_dims)
-        self._of_viewer += connected(viewer.layers, ("removed",), self._on_removed)
-        for held in self._held:
-            self.destroyed.connect(partial(let_go, held))
+        self._of_viewer.listen(viewer.dims, ("point", "order", "ndisplay", "ndim"), self._on_dims)
+        self._of_viewer.listen(viewer.layers, ("removed",), self._on_removed)
 
     # -- what the dock tells
 
@@ -123,11 +120,11 @@ class Session(QObject):
             return
         if not self.volume_running:
             self._loop.cancel()
-        let_go(self._of_image)
+        self._of_image.release()
         self.layers.image = layer
         if layer is not None:
-            self._of_image += connected(layer, MOVED, self._on_image_moved)
-            self._of_image += connected(layer, ("data",), self._on_image_replaced)
+            self._of_image.listen(layer, MOVED, self._on_image_moved)
+            self._of_image.listen(layer, ("data",), self._on_image_replaced)
         self.layers.follow()
         self._look(changed=True)
         self.message.emit("")
@@ -140,9 +137,9 @@ class Session(QObject):
     def set_source(self, source: Source) -> None:
         """Take response maps from elsewhere."""
         source = Source(source.model, self.own(source.layer))
-        let_go(self._of_response)
+        self._of_response.release()
         if source.layer is not None:
-            self._of_response += connected(source.layer, ("data",), self._on_response_replaced)
+            self._of_response.listen(source.layer, ("data",), self._on_response_replaced)
         self.source = source
         # The same file or layer may hold something else now.
         self._response_version += 1
@@ -220,8 +217,8 @@ class Session(QObject):
 
     def close(self) -> None:
         """Let go of the viewer and stop the threads, without waiting."""
-        for held in self._held:
-            let_go(held)
+        for connections in (self._of_viewer, self._of_image, self._of_response):
+            connections.release()
         self._ask_timer.stop()
         self._look_timer.stop()
         self.layers.close()
@@ -283,10 +280,6 @@ class Session(QObject):
         )
 
     # -- reactions
-
-    @property
-    def _held(self) -> tuple[list[Callable[[], None]], ...]:
-        return self._of_viewer, self._of_image, self._of_response
 
     def _on_dims(self) -> None:
         self._look_timer.start()

@@ -2,28 +2,64 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
+from qtpy.QtCore import QObject
 
-def connected(owner: Any, names: Iterable[str], callback: Callable[..., None]) -> list[Callable[[], None]]:
-    """Connect a bound method to events of a napari object; returns what disconnects it again.
 
-    napari keeps only a weak reference to what the method is bound to. Events that this kind of object does not
-    have are left out.
+class Connections:
+    """Connections of a Qt object to napari's events, released together, at the latest when the object is destroyed.
+
+    Parameters
+    ----------
+    owner : QObject, optional
+        Releases everything when it is destroyed.
     """
-    emitters = [getattr(owner.events, name) for name in names if hasattr(owner.events, name)]
-    for emitter in emitters:
-        emitter.connect(callback)
-    return [partial(emitter.disconnect, callback) for emitter in emitters]
+
+    def __init__(self, owner: QObject | None = None) -> None:
+        self._releases: list[Callable[[], Any]] = []
+        if owner is not None:
+            call_when_destroyed(owner, self.release)
+
+    def listen(self, source: Any, names: Iterable[str], callback: Callable[..., None]) -> None:
+        """Connect a bound method to events of a napari object.
+
+        napari keeps only a weak reference to what the method is bound to. Events that this kind of object does
+        not have are left out.
+        """
+        for name in names:
+            emitter = getattr(source.events, name, None)
+            if emitter is not None:
+                emitter.connect(callback)
+                self.add(partial(emitter.disconnect, callback))
+
+    def add(self, release: Callable[[], Any]) -> None:
+        """Call this, too, on release."""
+        self._releases.append(release)
+
+    def release(self) -> None:
+        """Disconnect everything; what is released stays so."""
+        while self._releases:
+            self._releases.pop()()
 
 
-def let_go(disconnectors: list[Callable[[], None]]) -> None:
-    """Disconnect everything in a list, and empty it."""
-    while disconnectors:
-        disconnectors.pop()()
+def call_when_destroyed(owner: QObject, method: Callable[[], None]) -> None:
+    """Call a bound method when a Qt object is destroyed, if what it is bound to is still there.
+
+    A strong reference from ``destroyed`` back to the object would be a cycle that Python cannot take apart safely.
+    """
+    weak = weakref.WeakMethod(method)
+
+    def call() -> None:
+        found = weak()
+        if found is not None:
+            found()
+
+    owner.destroyed.connect(call)
 
 
 class LabelsWatch:
@@ -42,18 +78,18 @@ class LabelsWatch:
         self._on_redrawn = on_redrawn
         self._muted = 0
         self._layer: Any = None
-        self._disconnectors: list[Callable[[], None]] = []
+        self._connections = Connections()
 
     def follow(self, layer: Any) -> None:
         """Listen to this layer and to no other; None: to nothing."""
         if layer is self._layer:
             return
-        let_go(self._disconnectors)
+        self._connections.release()
         self._layer = layer
         if layer is not None:
-            self._disconnectors += connected(layer, ("paint",), self._painted)
-            self._disconnectors += connected(layer, ("labels_update",), self._stroke)
-            self._disconnectors += connected(layer, ("set_data", "data"), self._redrawn)
+            self._connections.listen(layer, ("paint",), self._painted)
+            self._connections.listen(layer, ("labels_update",), self._stroke)
+            self._connections.listen(layer, ("set_data", "data"), self._redrawn)
 
     @contextmanager
     def muted(self) -> Iterator[None]:
