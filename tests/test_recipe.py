@@ -67,16 +67,16 @@ def test_parameters_are_frozen():
 
 def test_texts_are_read_as_their_parameter_says():
     params = RefitParams().with_texts(
-        {"segmenter": "quickshift", "kernel_size": "5", "cam.classes": "lesion, oedema", "threshold": "0.25"}
+        {"segmenter": "quickshift", "kernel_size": "5", "cam.classes": "lesion, oedema", "threshold": "0.35"}
     )
     assert params.of("quickshift").kernel_size == 5
     assert params.cam.classes == ("lesion", "oedema")
-    assert params.of("boundary").threshold == 0.25
+    assert params.of("boundary").threshold == 0.35
     assert params.changed() == {
         "segmenter": "quickshift",
         "quickshift.kernel_size": 5.0,
         "cam.classes": ("lesion", "oedema"),
-        "boundary.threshold": 0.25,
+        "boundary.threshold": 0.35,
     }
 
 

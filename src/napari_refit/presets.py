@@ -31,7 +31,7 @@ _NETWORK = {
 }
 
 PRESETS: dict[str, Preset] = {
-    "default": Preset("A good start on any image, chosen on phantoms whose seeds the demo does not use."),
+    "default": Preset("A good start, chosen on phantoms whose seeds neither training nor the demo uses."),
     "paper-busi-slic": Preset(
         "The paper's breast ultrasound settings with SLIC as the network's guide.",
         {

@@ -18,6 +18,8 @@ from napari_refit.fit.boundary import boundary_fit, boundary_fit_stage
 from napari_refit.fit.types import FitInput
 from napari_refit.params import BoundaryParams
 
+EQUATION_1 = {"threshold": 0.5, "coverage": 1.0, "tolerance": 0.0}
+
 
 def _oracle() -> ModuleType:
     spec = importlib.util.spec_from_file_location("flood_oracle", Path(__file__).with_name("flood_oracle.py"))
@@ -309,7 +311,7 @@ def test_bad_arguments(bad: dict, error: type[Exception], says: str) -> None:
 
 def stage(response, clusters, **params):
     inputs = FitInput(np.asarray(response, np.float32), np.asarray(clusters, np.int32))
-    return boundary_fit_stage(inputs, BoundaryParams(**params))
+    return boundary_fit_stage(inputs, BoundaryParams(**{**EQUATION_1, **params}))
 
 
 def test_an_empty_mask_says_how_close_it_came() -> None:
@@ -333,7 +335,7 @@ def test_an_empty_mask_through_tolerance() -> None:
         np.array([[1, 2]], np.int32),
         image=np.array([[0.5, 0.5]], np.float32),
     )
-    assert "lower the tolerance" in boundary_fit_stage(inputs, BoundaryParams(tolerance=0.1)).message
+    assert "lower the tolerance" in boundary_fit_stage(inputs, BoundaryParams(**{**EQUATION_1, "tolerance": 0.1})).message
 
 
 def test_a_full_mask_is_said() -> None:
@@ -347,7 +349,7 @@ def test_class_numbers_of_the_stage() -> None:
     inputs = FitInput(
         np.array([[[0.9, 0.1]], [[0.8, 0.8]]]), np.array([[1, 2]], np.int32), class_numbers=(4, 2)
     )
-    assert boundary_fit_stage(inputs, BoundaryParams()).mask.tolist() == [[4, 2]]
+    assert boundary_fit_stage(inputs, BoundaryParams(**EQUATION_1)).mask.tolist() == [[4, 2]]
 
 
 @pytest.mark.parametrize(
@@ -362,7 +364,7 @@ def test_class_numbers_of_the_stage() -> None:
 def test_bad_stage_inputs(clusters: list, numbers: tuple[int, ...], says: str) -> None:
     inputs = FitInput(np.full((1, 1, 2), 0.7), np.array(clusters, np.int32), class_numbers=numbers)
     with pytest.raises(ValueError, match=says):
-        boundary_fit_stage(inputs, BoundaryParams())
+        boundary_fit_stage(inputs, BoundaryParams(**EQUATION_1))
 
 
 def test_names_of_the_folder() -> None:

@@ -71,6 +71,7 @@ def test_every_declaration_has_a_row_with_title_help_and_bounds(show, group):
 
 def test_arrow_keys_step_the_slider_by_the_declared_step(show, qtbot):
     form = show(params.BoundaryParams)
+    form.set_value(params.BoundaryParams(threshold=0.5))
     slider = form.control("threshold").slider
     qtbot.keyClick(slider, Qt.Key.Key_Right)
     qtbot.keyClick(slider, Qt.Key.Key_Right)
@@ -81,6 +82,7 @@ def test_arrow_keys_step_the_slider_by_the_declared_step(show, qtbot):
 
 def test_stepping_stops_at_the_bound(show, qtbot):
     form = show(params.BoundaryParams)
+    form.set_value(params.BoundaryParams(coverage=1.0))
     qtbot.keyClick(form.control("coverage").slider, Qt.Key.Key_Right)
     qtbot.keyClick(form.control("coverage").box, Qt.Key.Key_Up)
     assert form.seen == []
@@ -89,6 +91,7 @@ def test_stepping_stops_at_the_bound(show, qtbot):
 
 def test_dragging_emits_while_the_button_is_down(show, qtbot):
     form = show(params.BoundaryParams)
+    form.set_value(params.BoundaryParams(threshold=0.5))
     slider = form.control("threshold").slider
     middle = slider.rect().center()
     qtbot.mousePress(slider, Qt.MouseButton.LeftButton, pos=middle)
@@ -148,20 +151,20 @@ def test_wrong_number_is_red_explained_and_not_emitted(show, qtbot, text, reason
     assert "color" in box.styleSheet().split("}")[1]
     assert box.text() == text
     assert list(form.errors()) == ["threshold"]
-    type_into(qtbot, box, "0.25", Qt.Key.Key_Return)
+    type_into(qtbot, box, "0.35", Qt.Key.Key_Return)
     assert form.errors() == {}
     assert "Key: threshold" in box.toolTip()
-    assert [value.threshold for value in form.seen] == [0.25]
+    assert [value.threshold for value in form.seen] == [0.35]
 
 
 def test_wrong_number_is_taken_back_by_escape_and_by_leaving(show, qtbot):
     form = show(params.BoundaryParams)
     box = form.control("threshold").box
     type_into(qtbot, box, "7", Qt.Key.Key_Escape)
-    assert (box.text(), form.errors()) == ("0.5", {})
+    assert (box.text(), form.errors()) == ("0.25", {})
     type_into(qtbot, box, "7")
     form.control("tolerance").slider.setFocus()
-    assert (box.text(), form.errors(), form.seen) == ("0.5", {}, [])
+    assert (box.text(), form.errors(), form.seen) == ("0.25", {}, [])
 
 
 def test_whole_number_refuses_a_fraction(show, qtbot):
