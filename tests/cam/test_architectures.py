@@ -92,7 +92,19 @@ def test_no_network_is_one_line_with_three_ways_out(monkeypatch: pytest.MonkeyPa
         assert words in text
 
 
-def test_phantom_network_keeps_one_value_per_four_pixels() -> None:
+def test_phantom_network_is_small_and_keeps_one_value_per_eight_pixels() -> None:
     network = PhantomNetwork(2)
-    assert network.features(torch.zeros(1, 1, 192, 192)).shape[2:] == (48, 48)
+    assert network.features(torch.zeros(1, 1, 192, 192)).shape[2:] == (24, 24)
     assert sum(part.numel() for part in network.state_dict().values()) * 4 < 3e6
+
+
+@pytest.mark.parametrize("axis", [2, 3])
+def test_phantom_network_with_symmetric_kernels_answers_mirrored_images_in_mirror(axis: int) -> None:
+    network = PhantomNetwork(2).eval()
+    with torch.no_grad():
+        for part in network.modules():
+            if isinstance(part, torch.nn.Conv2d):
+                part.weight.copy_((part.weight + part.weight.flip(axis)) / 2)
+        image = torch.rand(1, 1, 64, 64)
+        mirrored = network.features(image.flip(axis)).flip(axis)
+        torch.testing.assert_close(mirrored, network.features(image), rtol=1e-4, atol=1e-5)
