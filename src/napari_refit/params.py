@@ -190,7 +190,7 @@ class SlicParams(Parameters):
         "In units of the grey range 0..100 (the L of Lab colour).",
     )
     sigma: float = number(
-        1.5, 0.0, 10.0, unit="px", step=0.1, title="Smoothing", help="Gaussian smoothing before clustering."
+        1.0, 0.0, 10.0, unit="px", step=0.1, title="Smoothing", help="Gaussian smoothing before clustering."
     )
     max_num_iter: int = number(
         10, 1, 100, step=1, title="Iterations", help="How often the clusters are re-estimated.", advanced=True
@@ -364,7 +364,7 @@ class BoundaryParams(Parameters):
     """BoundaryFit, eq. (1) of the paper, which is coverage 1 and tolerance 0."""
 
     threshold: float = number(
-        0.25, 0.0, 1.0, step=0.01, title="Threshold (τ)", help="The response map is positive from here on."
+        0.2, 0.0, 1.0, step=0.01, title="Threshold (τ)", help="The response map is positive from here on."
     )
     coverage: float = number(
         0.5,
