@@ -161,10 +161,10 @@ def test_wrong_number_is_taken_back_by_escape_and_by_leaving(show, qtbot):
     form = show(params.BoundaryParams)
     box = form.control("threshold").box
     type_into(qtbot, box, "7", Qt.Key.Key_Escape)
-    assert (box.text(), form.errors()) == ("0.25", {})
+    assert (box.text(), form.errors()) == ("0.2", {})
     type_into(qtbot, box, "7")
     form.control("tolerance").slider.setFocus()
-    assert (box.text(), form.errors(), form.seen) == ("0.25", {}, [])
+    assert (box.text(), form.errors(), form.seen) == ("0.2", {}, [])
 
 
 def test_whole_number_refuses_a_fraction(show, qtbot):
