@@ -13,6 +13,7 @@ import pytest
 from napari_refit.registry import SEGMENTERS, register_segmenter
 
 SHAPE = (5, 24, 32)
+PLAIN = {"segmenter": "blocks", "threshold": 0.5, "coverage": 1.0, "tolerance": 0.0}
 
 
 def blocks(image: np.ndarray, params: Any) -> np.ndarray:
@@ -150,7 +151,7 @@ def bench(make_napari_viewer_proxy: Any, make_dock: Any, settled: Any) -> Callab
         truth_layer = viewer.add_labels(truth, name="truth", **place)
         dock = make_dock(viewer)
         dock.choose_image(layer)
-        dock.set_params(dock.sections.params.replace(segmenter="blocks"))
+        dock.set_params(dock.sections.params.replace(**PLAIN))
         dock.choose_response(response_layer)
         found = Bench(viewer, dock, layer, response_layer, truth_layer, lambda: settled(dock))
         found.settle()

@@ -268,5 +268,6 @@ def test_volume_stays_when_seen_from_the_side(bench):
     work.settle()
     work.go(12)
     np.testing.assert_array_equal(work.labels.data, refined)
+    assert len(work.dock.plot.scored()) > 5
     work.set(threshold=0.2)
     assert (work.labels.data != refined).any()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 import weakref
 
 import numpy as np
@@ -215,15 +217,16 @@ def test_a_closed_dock_leaves_nothing_behind(make_napari_viewer_proxy, settled, 
     settled(dock)
     assert [len(emitter.callbacks) for emitter in emitters(viewer, layer)] != callbacks
     viewer.window.remove_dock_widget(dock)
-    qtbot.wait(30)
+    qtbot.waitUntil(lambda: set(viewer.keymap) == keys, timeout=5000)
     assert [len(emitter.callbacks) for emitter in emitters(viewer, layer)] == callbacks
-    assert set(viewer.keymap) == keys
     gone = weakref.ref(dock)
-    dock.deleteLater()
     del dock
-    qtbot.wait(30)
-    gc.collect()
-    assert gone() is None
+
+    def collected():
+        gc.collect()
+        return gone() is None
+
+    qtbot.waitUntil(collected, timeout=10_000)
 
 
 def emitters(viewer, layer):
@@ -246,7 +249,7 @@ def test_two_docks_work_independently(bench, make_dock, settled):
     work = bench()
     second = make_dock(work.viewer)
     second.choose_image(work.image)
-    second.set_params(second.sections.params.replace(segmenter="blocks", threshold=0.2))
+    second.set_params(work.session.params.replace(threshold=0.2))
     second.choose_response(work.response)
     settled(second)
     work.settle()
@@ -267,3 +270,35 @@ def test_two_docks_work_independently(bench, make_dock, settled):
     work.set(threshold=0.3)
     assert one.data.any()
     np.testing.assert_array_equal(two.data[:, 10:], before[:, 10:])
+
+
+def test_a_classifier_loads_beside_a_drawn_window():
+    code = """
+import numpy as np, napari
+from qtpy.QtTest import QTest
+from napari_refit.widgets.refit_dock import ReFitDock
+viewer = napari.Viewer(show=True)
+viewer.add_image(np.random.default_rng(0).random((32, 32)).astype(np.float32))
+dock = ReFitDock(viewer)
+viewer.window.add_dock_widget(dock)
+QTest.qWait(300)
+dock.choose_classifier("resnet18:none")
+QTest.qWait(50)
+while dock.session.running:
+    QTest.qWait(20)
+print(dock.footer.error.plain(), dock.chooser.belief.isVisible(), dock.session.outputs["labels"].data.shape)
+viewer.close()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert done.stdout.strip() == "True (32, 32)", done.stderr[-2000:]
+
+
+def test_what_counts_as_drawing_with_llvm(tmp_path):
+    from napari_refit.widgets.graphics import draws_with_llvm
+
+    maps = tmp_path / "maps"
+    assert not draws_with_llvm(maps)
+    maps.write_text("7f0 r-xp /usr/lib/libGLX_nvidia.so\n")
+    assert not draws_with_llvm(maps)
+    maps.write_text("7f0 r-xp /usr/lib/x86_64-linux-gnu/libLLVM-15.so.1\n")
+    assert draws_with_llvm(maps)

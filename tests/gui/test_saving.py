@@ -40,7 +40,7 @@ def opened(tmp_path, make_napari_viewer_proxy, make_dock, settled):
     response = viewer.add_image(np.asarray(data), name="cam", visible=False, affine=keywords["affine"])
     dock = make_dock(viewer)
     dock.choose_image(image)
-    dock.set_params(dock.sections.params.replace(segmenter="blocks"))
+    dock.set_params(dock.sections.params.replace(segmenter="blocks", threshold=0.5, coverage=1.0))
     dock.choose_response(response)
     settled(dock)
     dock.session.refine_volume()

@@ -76,6 +76,10 @@ class Delivery(QObject):
         labels = None if outputs is None else outputs["labels"]
         if plane is not None and labels is not None:
             outputs.locks.note_open(plane.index, take(labels.data, plane.index, labels.ndim))
+            if outputs.book.whole and plane.slice_axis is not None:
+                # Seen along another axis, a refined volume has other slices to plot.
+                along = {plane.at(position) for position in range(outputs.shape[plane.slice_axis])}
+                outputs.book.due |= along - outputs.book.dice.keys()
         self.lock_changed.emit()
 
     def take_plane(self, done: PlaneDone) -> bool:

@@ -14,6 +14,7 @@ from napari_refit.registry import FITS, SEGMENTERS, Registry
 from napari_refit.widgets import style
 from napari_refit.widgets.choosing import EntryCombo
 from napari_refit.widgets.form import LABEL_WIDTH, ParameterForm
+from napari_refit.widgets.graphics import keep_triton_out
 
 ALL_CLASSES = "Highest of all classes"
 
@@ -174,6 +175,7 @@ def labelled(title: str, control: QWidget) -> QWidget:
 
 
 def _methods() -> list[str]:
+    keep_triton_out()
     from napari_refit.cam.methods import available_methods
 
     return list(available_methods())

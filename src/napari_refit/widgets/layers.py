@@ -245,7 +245,7 @@ def role_of(layer: Any) -> str:
 
 def class_colors() -> DirectLabelColormap:
     """Colours of class numbers, the same in every layer and session."""
-    colors: dict[int | None, str] = {0: "transparent", None: "#c8c8c8"}
+    colors: dict[int | None, str] = {0: "transparent", None: CLASS_COLORS[0]}
     for number in range(1, 256):
         colors[number] = CLASS_COLORS[(number - 1) % len(CLASS_COLORS)]
     return DirectLabelColormap(color_dict=colors)

@@ -18,6 +18,7 @@ from napari_refit.widgets.classifier_chooser import ClassifierChooser, Classifie
 from napari_refit.widgets.commands import Commands
 from napari_refit.widgets.footer import Footer
 from napari_refit.widgets.forms import ParameterSections, labelled
+from napari_refit.widgets.graphics import keep_triton_out
 from napari_refit.widgets.layers import role_of
 from napari_refit.widgets.planes import finest, other_grid
 from napari_refit.widgets.readouts import ReadoutTable
@@ -108,6 +109,11 @@ class ReFitDock(QWidget):
         self.session.close()
 
     # -- Qt
+
+    def showEvent(self, event: QEvent) -> None:
+        """The window is drawn from now on."""
+        keep_triton_out()
+        super().showEvent(event)
 
     def closeEvent(self, event: QEvent) -> None:
         """The dock was closed."""

@@ -50,16 +50,23 @@ class Connections:
 def call_when_destroyed(owner: QObject, method: Callable[[], None]) -> None:
     """Call a bound method when a Qt object is destroyed, if what it is bound to is still there.
 
-    A strong reference from ``destroyed`` back to the object would be a cycle that Python cannot take apart safely.
+    The garbage collector may be what destroys the object. The slot must not be part of the same garbage then, or
+    it would be called after its own contents were cleared: so it is held here, and holds nothing but a weak
+    reference itself.
     """
     weak = weakref.WeakMethod(method)
 
     def call() -> None:
+        _SLOTS.discard(call)
         found = weak()
         if found is not None:
             found()
 
+    _SLOTS.add(call)
     owner.destroyed.connect(call)
+
+
+_SLOTS: set[Callable[[], None]] = set()
 
 
 class LabelsWatch:

@@ -8,6 +8,7 @@ from typing import Any
 
 from napari_refit.planes import PlaneIndex
 from napari_refit.recipe import RefitParams
+from napari_refit.widgets.graphics import keep_triton_out
 from napari_refit.widgets.live import Task
 
 STAGES = {"clusters": "Clustering…", "response": "CAM…", "fit": "Fit…"}
@@ -140,6 +141,7 @@ class Workbench:
         return job
 
     def _pipeline(self, order: Order, task: Task) -> Any:
+        keep_triton_out()
         from napari_refit.pipeline import Refit
 
         if not order.same_image(self._image):
