@@ -180,7 +180,7 @@ class SlicParams(Parameters):
         help="About how many clusters a slice is cut into.",
     )
     compactness: float = number(
-        10.0,
+        20.0,
         0.01,
         1000.0,
         step=0.5,
@@ -367,7 +367,7 @@ class BoundaryParams(Parameters):
         0.2, 0.0, 1.0, step=0.01, title="Threshold (τ)", help="The response map is positive from here on."
     )
     coverage: float = number(
-        0.5,
+        0.25,
         0.01,
         1.0,
         step=0.01,
@@ -375,7 +375,7 @@ class BoundaryParams(Parameters):
         help="A cluster stays if at least this fraction of it is positive. 1: the paper, 0.5: majority vote.",
     )
     tolerance: float = number(
-        0.06,
+        0.08,
         0.0,
         1.0,
         step=0.01,
