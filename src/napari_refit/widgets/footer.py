@@ -47,6 +47,9 @@ class Footer(QWidget):
         self.progress.setTextVisible(False)
         self.progress.setFixedHeight(6)
         self.progress.setAccessibleName("Progress")
+        policy = self.progress.sizePolicy()
+        policy.setRetainSizeWhenHidden(True)
+        self.progress.setSizePolicy(policy)
         self.refine = self._button("Refine volume", "Refine every slice; locked slices stay as they are.")
         self.cancel = self._button("Cancel", "Stop; what is done so far is kept.")
         self.lock = self._button("Lock slice", "Keep live updates off this slice.", checkable=True)
@@ -91,6 +94,7 @@ class Footer(QWidget):
 
     def set_busy(self, busy: bool) -> None:
         """Show progress and allow cancelling, or not."""
+        self.progress.setVisible(busy)
         self.progress.setRange(0, 0 if busy else 1)
         self.progress.setValue(0)
         self.cancel.setEnabled(busy)

@@ -156,7 +156,16 @@ class ParameterSections(QWidget):
         layout.setSpacing(3)
         for part in parts:
             layout.addLayout(part) if isinstance(part, QVBoxLayout) else layout.addWidget(part)
-        return style.collapsible(title, content)
+        section = style.collapsible(title, content)
+        embolden(section)
+        return section
+
+
+def embolden(section: Any) -> None:
+    """Set the title of a section apart from those of what folds inside it."""
+    font = section.toggleButton().font()
+    font.setBold(True)
+    section.toggleButton().setFont(font)
 
 
 def labelled(title: str, control: QWidget) -> QWidget:

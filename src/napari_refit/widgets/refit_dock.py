@@ -17,7 +17,7 @@ from napari_refit.widgets.choosing import LayerCombo
 from napari_refit.widgets.classifier_chooser import ClassifierChooser, ClassifierSource
 from napari_refit.widgets.commands import Commands
 from napari_refit.widgets.footer import Footer
-from napari_refit.widgets.forms import ParameterSections, labelled
+from napari_refit.widgets.forms import ParameterSections, embolden, labelled
 from napari_refit.widgets.graphics import keep_triton_out
 from napari_refit.widgets.layers import role_of
 from napari_refit.widgets.planes import finest, other_grid
@@ -156,6 +156,7 @@ class ReFitDock(QWidget):
         inside.addWidget(self.readouts)
         inside.addWidget(self.plot)
         self.scores_section = style.collapsible("Scores", scores)
+        embolden(self.scores_section)
         self.scores_section.expand(animate=False)
         content = QWidget()
         layout = QVBoxLayout(content)
