@@ -40,11 +40,11 @@ def settle(seconds: float) -> None:
 
 
 def save(picture: Any, name: str) -> None:
-    """Save an RGB(A) array as a PNG that does not weigh more than it must."""
+    """Save an RGB(A) array as a PNG."""
     from PIL import Image
 
     path = IMAGES / f"{name}.png"
-    Image.fromarray(picture[..., :3]).quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
+    Image.fromarray(picture[..., :3]).save(path, optimize=True)
     print(f"{path.relative_to(IMAGES.parents[1])}: {picture.shape[1]} x {picture.shape[0]}")
 
 
@@ -58,14 +58,11 @@ def window_pictures() -> None:
     """The window with the dock at work, the dock alone, and the compare view."""
     import napari
 
-    from napari_refit.demo import sample_classifier
+    from napari_refit.faces import show_demo
 
     viewer = napari.Viewer(show=True)
     viewer.window.resize(*WINDOW)
-    viewer.open_sample("napari-refit", "phantom")
-    _, dock = viewer.window.add_plugin_dock_widget("napari-refit", "ReFit")
-    dock.choose_classifier(str(sample_classifier()))
-    dock.show_first_lesion()
+    dock = show_demo(viewer)
     wait_until(lambda: refined_something(viewer), "refined labels on the slice with most of the truth")
     settle(3.0)
     save(viewer.screenshot(canvas_only=False, flash=False), "refit-live")

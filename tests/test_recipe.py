@@ -27,14 +27,27 @@ def test_paper_presets_hold_the_published_settings():
     assert (busi.of("network").guide_n_segments, busi.of("network").guide_compactness) == (300, 100.0)
     assert busi.of("boundary").tolerance == pytest.approx(10 / 255)
     quick = RefitParams.preset("paper-busi-quickshift").of("network")
-    assert (quick.guide, quick.guide_kernel_size, quick.guide_max_dist, quick.guide_ratio) == ("quickshift", 1, 4, 1)
+    assert (quick.guide, quick.guide_kernel_size, quick.guide_max_dist, quick.guide_ratio) == (
+        "quickshift",
+        1,
+        4,
+        1,
+    )
     brats = RefitParams.preset("paper-brats")
-    assert (brats.intensity.scope, brats.intensity.floor, brats.of("boundary").threshold) == ("slice", 0.8, 0.7)
+    assert (brats.intensity.scope, brats.intensity.floor, brats.of("boundary").threshold) == (
+        "slice",
+        0.8,
+        0.7,
+    )
     assert RefitParams.preset("paper-decathlon").of("network").guide_n_segments == 3000
     for name in RefitParams.presets():
         if name.startswith("paper"):
             params = RefitParams.preset(name)
-            assert (params.segmenter, params.cam.cam_input, params.cam.gate) == ("network", "simplified", "off")
+            assert (params.segmenter, params.cam.cam_input, params.cam.gate) == (
+                "network",
+                "simplified",
+                "off",
+            )
             assert (params.of("network").steps, params.of("network").seed) == (64, 43)
 
 

@@ -17,7 +17,9 @@ REAL_DTYPES = st.sampled_from(["u1", "i2", "u2", "i4", "u4", "i8", "f2", "f4", "
 
 
 @settings(max_examples=60, deadline=None)
-@given(REAL_DTYPES.flatmap(lambda dtype: hnp.arrays(dtype, hnp.array_shapes(min_dims=2, max_dims=3, max_side=9))))
+@given(
+    REAL_DTYPES.flatmap(lambda dtype: hnp.arrays(dtype, hnp.array_shapes(min_dims=2, max_dims=3, max_side=9)))
+)
 def test_any_real_dtype_becomes_zero_to_one(values):
     limits = measure_range(values, IntensityParams())
     scaled = normalise(values, limits, IntensityParams())
@@ -44,7 +46,9 @@ def test_a_window_needs_no_measuring():
 
 def test_floor_sets_low_values_black():
     params = IntensityParams(floor=0.5)
-    assert normalise(np.array([0.4, 0.5, 0.9]), IntensityRange(0, 1), params).tolist() == pytest.approx([0, 0.5, 0.9])
+    assert normalise(np.array([0.4, 0.5, 0.9]), IntensityRange(0, 1), params).tolist() == pytest.approx(
+        [0, 0.5, 0.9]
+    )
 
 
 def test_a_constant_or_all_nan_volume_is_black():
@@ -82,7 +86,13 @@ def test_the_least_recently_used_result_goes_first():
 
 @pytest.mark.parametrize(
     ("shape", "expected"),
-    [((64, 64, 3), True), ((64, 64, 4), True), ((10, 64, 64), False), ((64, 64), False), ((5, 64, 64, 3), True)],
+    [
+        ((64, 64, 3), True),
+        ((64, 64, 4), True),
+        ((10, 64, 64), False),
+        ((64, 64), False),
+        ((5, 64, 64, 3), True),
+    ],
 )
 def test_colour_is_guessed_from_the_shape(shape, expected):
     assert looks_rgb(shape) is expected
@@ -129,7 +139,8 @@ def test_the_best_threshold_is_the_best_of_a_slow_search():
         for threshold in THRESHOLDS:
             winner = np.where(maps.max(0) >= threshold - 1e-9, maps.argmax(0) + 1, 0)
             dice = [
-                2 * ((winner == c) & (truth == c)).sum() / ((winner == c).sum() + (truth == c).sum()) for c in (1, 2)
+                2 * ((winner == c) & (truth == c)).sum() / ((winner == c).sum() + (truth == c).sum())
+                for c in (1, 2)
             ]
             slow.append(np.mean(dice))
         assert best_threshold(maps, (1, 2), truth) == pytest.approx(THRESHOLDS[int(np.argmax(slow))])

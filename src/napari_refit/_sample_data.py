@@ -17,4 +17,7 @@ def phantom() -> list[LayerData]:
     axes = ("x", "y", "z")
     image = Volume.from_array(made.image, axes, made.affine)
     truth = Volume.from_array(made.truth, axes, made.affine)
-    return [layer_of(image, "phantom (made by code)"), layer_of(truth, "phantom truth")]
+    labels, keywords, kind = layer_of(truth, "phantom truth")
+    # The refined labels below must stay in sight.
+    keywords["opacity"] = 0.4
+    return [layer_of(image, "phantom (made by code)"), (labels, keywords, kind)]

@@ -17,14 +17,20 @@ def has_display() -> bool:
 
 def open_demo() -> None:
     """napari with the sample volume and the ReFit dock set to the sample classifier; returns when it is closed."""
-    from napari_refit.demo import sample_classifier
-
-    viewer = _viewer()
-    viewer.open_sample("napari-refit", "phantom")
-    _, dock = viewer.window.add_plugin_dock_widget("napari-refit", "ReFit")
-    dock.choose_classifier(str(sample_classifier()))
-    dock.show_first_lesion()
+    show_demo(_viewer())
     _run()
+
+
+def show_demo(viewer: Any) -> Any:
+    """Fill a viewer with the demo: sample volume, outline of its truth, and the dock at work, which is returned."""
+    viewer.open_sample("napari-refit", "phantom")
+    for layer in viewer.layers:
+        if layer.name.startswith("phantom truth"):
+            layer.contour, layer.opacity = 1, 1.0
+    _, dock = viewer.window.add_plugin_dock_widget("napari-refit", "ReFit")
+    dock.choose_classifier("sample")
+    dock.show_first_lesion()
+    return dock
 
 
 def open_files(image: Path, truth: Path | None, model: str | None) -> None:

@@ -367,7 +367,7 @@ class BoundaryParams(Parameters):
         0.2, 0.0, 1.0, step=0.01, title="Threshold (τ)", help="The response map is positive from here on."
     )
     coverage: float = number(
-        0.25,
+        0.5,
         0.01,
         1.0,
         step=0.01,
@@ -375,7 +375,7 @@ class BoundaryParams(Parameters):
         help="A cluster stays if at least this fraction of it is positive. 1: the paper, 0.5: majority vote.",
     )
     tolerance: float = number(
-        0.08,
+        0.04,
         0.0,
         1.0,
         step=0.01,

@@ -335,7 +335,10 @@ def test_an_empty_mask_through_tolerance() -> None:
         np.array([[1, 2]], np.int32),
         image=np.array([[0.5, 0.5]], np.float32),
     )
-    assert "lower the tolerance" in boundary_fit_stage(inputs, BoundaryParams(**{**EQUATION_1, "tolerance": 0.1})).message
+    assert (
+        "lower the tolerance"
+        in boundary_fit_stage(inputs, BoundaryParams(**{**EQUATION_1, "tolerance": 0.1})).message
+    )
 
 
 def test_a_full_mask_is_said() -> None:
@@ -375,3 +378,9 @@ def test_names_of_the_folder() -> None:
     assert {"FitInput", "FitResult", "boundary_fit"} <= set(dir(fit))
     with pytest.raises(AttributeError, match="nothing"):
         _ = fit.nothing
+
+
+def test_a_response_of_nothing_is_not_blamed_on_a_slider() -> None:
+    message = stage([[[0.0, 0.0]]], [[1, 2]]).message
+    assert message.startswith("Nothing passes: the response map is 0 everywhere")
+    assert "lower" not in message

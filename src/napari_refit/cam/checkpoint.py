@@ -9,14 +9,13 @@ import json
 import os
 import pickle
 import struct
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from napari_refit.errors import ReadError, WriteError
+from napari_refit.errors import ReadError
 
 if TYPE_CHECKING:
     import torch
@@ -105,6 +104,8 @@ def save_checkpoint(
 
     from safetensors.torch import save
 
+    from napari_refit.io._atomic import atomic_path
+
     path = Path(path)
     if path.suffix.lower() != ".safetensors":
         raise ValueError(f"a checkpoint's name must end in .safetensors, got {path.name!r}")
@@ -118,20 +119,8 @@ def save_checkpoint(
     # Shared or strided storage is refused by the format, so every tensor gets its own.
     state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in module.state_dict().items()}
     content = save(state, {METADATA_KEY: described.model_dump_json()})
-    temporary: str | None = None
-    try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-        temporary = None
-    except OSError as error:
-        raise WriteError(path, f"could not be written: {error.strerror or error}") from error
-    finally:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def read_metadata(path: str | os.PathLike[str]) -> CheckpointMetadata | None:

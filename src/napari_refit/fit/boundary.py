@@ -231,6 +231,8 @@ def _message(values: np.ndarray, response: np.ndarray, params: BoundaryParams) -
         f"threshold is {params.threshold:.2f}."
     )
     highest = response.max()
+    if highest <= 0:
+        return "Nothing passes: the response map is 0 everywhere, so no slider will bring a mask here."
     if highest < params.threshold:
         return f"{found} The response map itself reaches only {_floor(highest)}: lower the threshold."
     hints = ["lower the threshold", "lower the coverage"]

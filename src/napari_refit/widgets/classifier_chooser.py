@@ -29,7 +29,7 @@ from napari_refit.widgets.readouts import BeliefReadout
 from napari_refit.widgets.style import LazyComboBox, NoteLabel
 
 KINDS = {
-    "sample": "Sample classifier (phantom)",
+    "sample": "Sample classifier",
     "file": "Checkpoint file…",
     "torchvision": "torchvision model",
     "layer": "Response map from layer",
@@ -168,7 +168,10 @@ class ClassifierChooser(QWidget):
         self._announce(again=True)
 
     def set_source_text(self, text: str) -> None:
-        """Choose a checkpoint's path, or a model's name as in ``resnet34``, ``resnet34:imagenet``."""
+        """Choose a checkpoint's path, a model's name as in ``resnet34:imagenet``, or ``sample``."""
+        if text == "sample":
+            self.set_source(ClassifierSource("sample"))
+            return
         if Path(text).suffix.lower() in SUFFIXES and ":" not in text[2:]:
             self.set_source(ClassifierSource("file", text))
             return

@@ -168,15 +168,15 @@ def embolden(section: Any) -> None:
     section.toggleButton().setFont(font)
 
 
-def labelled(title: str, control: QWidget) -> QWidget:
-    """A labelled row that lines up with those of the forms."""
+def labelled(title: str, control: QWidget, width: int = LABEL_WIDTH) -> QWidget:
+    """A labelled row that lines up with those of the forms, or with others of that label width."""
     row = QWidget()
     form = QFormLayout(row)
     form.setContentsMargins(0, 0, 0, 0)
     form.setHorizontalSpacing(6)
     form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
     label = QLabel(title)
-    label.setFixedWidth(LABEL_WIDTH)
+    label.setFixedWidth(width)
     label.setBuddy(control)
     control.setAccessibleName(title)
     form.addRow(label, control)

@@ -14,6 +14,7 @@ from napari_refit.recipe import RefitParams
 from napari_refit.responses import MOST_DEFAULT_CLASSES
 from napari_refit.widgets import style
 from napari_refit.widgets.choosing import LayerCombo
+from napari_refit.widgets.classifier_chooser import LABEL_WIDTH as CHOOSER_LABEL_WIDTH
 from napari_refit.widgets.classifier_chooser import ClassifierChooser, ClassifierSource
 from napari_refit.widgets.commands import Commands
 from napari_refit.widgets.footer import Footer
@@ -163,8 +164,8 @@ class ReFitDock(QWidget):
         layout.setContentsMargins(6, 4, 6, 6)
         layout.setSpacing(6)
         for widget in (
-            labelled("Image", self.image),
-            labelled("Ground truth", self.truth),
+            labelled("Image", self.image, CHOOSER_LABEL_WIDTH),
+            labelled("Ground truth", self.truth, CHOOSER_LABEL_WIDTH),
             self.chooser,
             self.sections,
             self.scores_section,
