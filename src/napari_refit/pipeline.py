@@ -61,7 +61,7 @@ class Refit:
     --------
     >>> import numpy as np
     >>> image = np.zeros((32, 32)); image[8:24, 8:24] = 1
-    >>> result = Refit(image, response=image, params=RefitParams(n_segments=16)).slice(0)
+    >>> result = Refit(image, response=image, params=RefitParams(n_segments=16, sigma=0)).slice(0)
     >>> int(result.mask.sum())
     256
     """

@@ -81,11 +81,11 @@ def best_threshold(
     Returns
     -------
     float
-        In steps of 0.01.
+        In steps of 0.01; the lowest of equally good ones.
 
     Examples
     --------
-    >>> best_threshold(np.array([[0.1, 0.4, 0.8]]), (1,), np.array([0, 1, 1]))
+    >>> best_threshold(np.array([[0.39, 0.4, 0.8]]), (1,), np.array([0, 1, 1]))
     0.4
     """
     winner = response.argmax(axis=0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import secrets
 import struct
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from napari_refit.errors import ReadError
+from napari_refit.errors import ReadError, WriteError
 
 if TYPE_CHECKING:
     import torch
@@ -104,8 +105,6 @@ def save_checkpoint(
 
     from safetensors.torch import save
 
-    from napari_refit.io._atomic import atomic_path
-
     path = Path(path)
     if path.suffix.lower() != ".safetensors":
         raise ValueError(f"a checkpoint's name must end in .safetensors, got {path.name!r}")
@@ -119,8 +118,22 @@ def save_checkpoint(
     # Shared or strided storage is refused by the format, so every tensor gets its own.
     state = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in module.state_dict().items()}
     content = save(state, {METADATA_KEY: described.model_dump_json()})
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(content)
+    temporary: str | None = None
+    try:
+        temporary = str(path.with_name(f".{path.name}.{secrets.token_hex(6)}.part"))
+        # Not mkstemp: its files are closed to everyone else, and others may share a checkpoint.
+        handle = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+        temporary = None
+    except OSError as error:
+        raise WriteError(path, f"could not be written: {error.strerror or error}") from error
+    finally:
+        if temporary is not None:
+            Path(temporary).unlink(missing_ok=True)
 
 
 def read_metadata(path: str | os.PathLike[str]) -> CheckpointMetadata | None:
