@@ -36,7 +36,11 @@ def affine_of(order, flips):
 
 
 def refined(path, response):
-    refit = Refit(load(path), response=response, params=RefitParams(segmenter="voxels", threshold=0.5, coverage=1.0, tolerance=0.0))
+    refit = Refit(
+        load(path),
+        response=response,
+        params=RefitParams(segmenter="voxels", threshold=0.5, coverage=1.0, tolerance=0.0),
+    )
     return refit.volume().mask
 
 
