@@ -58,7 +58,7 @@ def window_pictures() -> None:
     """The window with the dock at work, the dock alone, and the compare view."""
     import napari
 
-    from napari_refit.faces import show_demo
+    from napari_refit.widgets.launch import show_demo
 
     viewer = napari.Viewer(show=True)
     viewer.window.resize(*WINDOW)

@@ -47,7 +47,7 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """Show the main job on the sample volume: napari with the dock, or files and a picture."""
-    from napari_refit.faces import has_display, open_demo
+    from napari_refit.widgets.launch import has_display, open_demo
 
     if not headless and has_display():
         open_demo()
@@ -66,7 +66,7 @@ def open_image(
     model: Model = None,
 ) -> None:
     """Open napari with these layers and the ReFit dock."""
-    from napari_refit.faces import has_display, open_files
+    from napari_refit.widgets.launch import has_display, open_files
 
     if not has_display():
         raise UsageFault("open needs a display; 'napari-refit refine' works without one")

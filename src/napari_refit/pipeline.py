@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -292,20 +293,21 @@ class Refit:
         watch: Watch,
         seconds: dict[str, float],
     ) -> SliceResult:
+        empty = np.zeros(segments.clusters.shape, np.uint8)
+        unfitted = SliceResult(
+            image=image,
+            clusters=segments.clusters,
+            edges=segments.edges,
+            simplified=segments.simplified,
+            response=None,
+            fitted=None,
+            mask=empty,
+            cam_mask=empty,
+            seconds=seconds,
+            message="Choose a classifier or a response map to get a mask.",
+        )
         if response is None:
-            empty = np.zeros(segments.clusters.shape, np.uint8)
-            return SliceResult(
-                image=image,
-                clusters=segments.clusters,
-                edges=segments.edges,
-                simplified=segments.simplified,
-                response=None,
-                fitted=None,
-                mask=empty,
-                cam_mask=empty,
-                seconds=seconds,
-                message="Choose a classifier or a response map to get a mask.",
-            )
+            return unfitted
         from napari_refit.fitting import gate_and_fit
 
         watch.stage("fit")
@@ -319,16 +321,12 @@ class Refit:
             self.grid.plane_spacing(index),
         )
         seconds["fit"] += time.perf_counter() - start
-        return SliceResult(
-            image=image,
-            clusters=segments.clusters,
-            edges=segments.edges,
-            simplified=segments.simplified,
+        return replace(
+            unfitted,
             response=response.maps,
             fitted=outcome.fitted,
             mask=outcome.mask,
             cam_mask=outcome.cam_mask,
-            seconds=seconds,
             classes=response.classes,
             class_numbers=response.class_numbers,
             logits=response.logits,
@@ -381,7 +379,7 @@ class Refit:
         ValueError
             If there is neither a model nor a response map.
         """
-        from napari_refit.sweep import sweep
+        from napari_refit.sweep import Sweep
 
         axis = self.slice_axis() if axis is None else axis % self.n_axes
-        return sweep(self, axis, progress, cancelled, keep_response, on_slice)
+        return Sweep(self, axis, progress, cancelled, keep_response, on_slice).run()

@@ -15,19 +15,9 @@ if TYPE_CHECKING:
     from napari_refit.pipeline import Progress, Refit
 
 
-def sweep(
-    refit: Refit,
-    axis: int,
-    progress: Progress | None,
-    cancelled: Callable[[], bool] | None,
-    keep_response: bool,
-    on_slice: Callable[[dict[int, int], SliceResult], None] | None,
-) -> VolumeResult:
-    """Run every plane of ``refit`` along ``axis`` (see `Refit.volume`)."""
-    return _Sweep(refit, axis, progress, cancelled, keep_response, on_slice).run()
+class Sweep:
+    """One run over every plane of ``refit`` along ``axis`` (see `Refit.volume` for the rest)."""
 
-
-class _Sweep:
     def __init__(
         self,
         refit: Refit,
@@ -53,6 +43,7 @@ class _Sweep:
         self.last: SliceResult | None = None
 
     def run(self) -> VolumeResult:
+        """Refine every plane."""
         start = time.perf_counter()
         params = self.refit.params
         batch = params.cam.batch_size
