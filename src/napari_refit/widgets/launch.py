@@ -45,6 +45,7 @@ def open_files(image: Path, truth: Path | None, model: str | None) -> None:
     _, dock = viewer.window.add_plugin_dock_widget("napari-refit", "ReFit")
     dock.choose_image(image_layer)
     if truth_layers:
+        truth_layers[0].name = f"{image_layer.name} truth"
         dock.choose_truth(truth_layers[0])
     if model:
         dock.choose_classifier(model)
