@@ -37,7 +37,9 @@ class SlicePlot(QWidget):
         self._stale = True
         self._empty = NoteLabel()
         self._empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self._empty.set_plain("The score of each slice is plotted here once there are a ground truth and a mask.")
+        self._empty.set_plain(
+            "The score of each slice is plotted here once there are a ground truth and a mask."
+        )
         self._layout = QStackedLayout(self)
         self._layout.setContentsMargins(2, 2, 2, 2)
         self._layout.addWidget(self._empty)
