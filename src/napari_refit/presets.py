@@ -22,82 +22,62 @@ class Preset:
     values: dict[str, Any] = field(default_factory=dict)
 
 
-_NETWORK = {
-    "max_labels": 32,
-    "steps": 64,
-    "learning_rate": 0.05,
-    "momentum": 0.9,
-    "seed": 43,
+def _paper(about: str, network: dict[str, Any], boundary: dict[str, Any], **intensity: Any) -> Preset:
+    """What all the authors' runs share, with what differs."""
+    shared = {"max_labels": 32, "steps": 64, "learning_rate": 0.05, "momentum": 0.9, "seed": 43}
+    return Preset(
+        about,
+        {
+            "segmenter": "network",
+            "network": {**shared, **network},
+            "intensity": {"low_percentile": 0.0, "high_percentile": 100.0, **intensity},
+            "cam": {"gate": "off", "cam_input": "simplified", "classes": ("predicted",)},
+            "boundary": {"coverage": 1.0, **boundary},
+        },
+    )
+
+
+def _slic_guide(n_segments: int, compactness: float, min_labels: int) -> dict[str, Any]:
+    return {
+        "guide": "slic",
+        "guide_n_segments": n_segments,
+        "guide_compactness": compactness,
+        "guide_sigma": 1.0,
+        "min_labels": min_labels,
+    }
+
+
+_QUICKSHIFT_GUIDE = {
+    "guide": "quickshift",
+    "guide_kernel_size": 1.0,
+    "guide_max_dist": 4.0,
+    "guide_ratio": 1.0,
+    "min_labels": 20,
 }
+_BUSI = {"threshold": 1 / 255, "tolerance": 10 / 255}
 
 PRESETS: dict[str, Preset] = {
     "default": Preset("A good start, chosen on phantoms whose seeds neither training nor the demo uses."),
-    "paper-busi-slic": Preset(
+    "paper-busi-slic": _paper(
         "The paper's breast ultrasound settings with SLIC as the network's guide.",
-        {
-            "segmenter": "network",
-            "network": {
-                **_NETWORK,
-                "guide": "slic",
-                "guide_n_segments": 300,
-                "guide_compactness": 100.0,
-                "guide_sigma": 1.0,
-                "min_labels": 4,
-            },
-            "intensity": {"low_percentile": 0.0, "high_percentile": 100.0},
-            "cam": {"gate": "off", "cam_input": "simplified", "classes": ("predicted",)},
-            "boundary": {"threshold": 1 / 255, "coverage": 1.0, "tolerance": 10 / 255},
-        },
+        _slic_guide(300, 100.0, 4),
+        _BUSI,
     ),
-    "paper-busi-quickshift": Preset(
+    "paper-busi-quickshift": _paper(
         "The paper's breast ultrasound settings with Quickshift as the network's guide.",
-        {
-            "segmenter": "network",
-            "network": {
-                **_NETWORK,
-                "guide": "quickshift",
-                "guide_kernel_size": 1.0,
-                "guide_max_dist": 4.0,
-                "guide_ratio": 1.0,
-                "min_labels": 20,
-            },
-            "intensity": {"low_percentile": 0.0, "high_percentile": 100.0},
-            "cam": {"gate": "off", "cam_input": "simplified", "classes": ("predicted",)},
-            "boundary": {"threshold": 1 / 255, "coverage": 1.0, "tolerance": 10 / 255},
-        },
+        _QUICKSHIFT_GUIDE,
+        _BUSI,
     ),
-    "paper-brats": Preset(
+    "paper-brats": _paper(
         "The paper's BraTS settings: FLAIR scaled per slice, values below 0.8 set to black.",
-        {
-            "segmenter": "network",
-            "network": {
-                **_NETWORK,
-                "guide": "slic",
-                "guide_n_segments": 700,
-                "guide_compactness": 20.0,
-                "guide_sigma": 1.0,
-                "min_labels": 40,
-            },
-            "intensity": {"low_percentile": 0.0, "high_percentile": 100.0, "scope": "slice", "floor": 0.8},
-            "cam": {"gate": "off", "cam_input": "simplified", "classes": ("predicted",)},
-            "boundary": {"threshold": 0.7, "coverage": 1.0, "tolerance": 1 / 255},
-        },
+        _slic_guide(700, 20.0, 40),
+        {"threshold": 0.7, "tolerance": 1 / 255},
+        scope="slice",
+        floor=0.8,
     ),
-    "paper-decathlon": Preset(
+    "paper-decathlon": _paper(
         "The paper's Decathlon prostate settings (ADC).",
-        {
-            "segmenter": "network",
-            "network": {
-                **_NETWORK,
-                "guide": "slic",
-                "guide_n_segments": 3000,
-                "guide_compactness": 20.0,
-                "guide_sigma": 1.0,
-                "min_labels": 40,
-            },
-            "intensity": {"low_percentile": 0.0, "high_percentile": 100.0},
-            "cam": {"gate": "off", "cam_input": "simplified", "classes": ("predicted",)},
-            "boundary": {"threshold": 0.7, "coverage": 1.0, "tolerance": 0.0},
-        },
+        _slic_guide(3000, 20.0, 40),
+        {"threshold": 0.7, "tolerance": 0.0},
     ),
 }
