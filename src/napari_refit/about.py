@@ -17,6 +17,7 @@ PACKAGES = (
     "nibabel",
     "SimpleITK",
     "numpy",
+    "numba",
     "pydantic",
 )
 

@@ -9,7 +9,7 @@ import pytest
 from skimage import segmentation
 
 import napari_refit as refit
-from napari_refit.uss.checks import check_device
+from napari_refit.devices import check_device
 
 RNG = np.random.default_rng(3)
 GREY = RNG.random((24, 31))

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from napari_refit.cam.layers import last_convolutional_stage
+from napari_refit.devices import torch_device
 
 PREDICTED = -1
 """Stands for the class that the classifier believes in most, plane by plane."""
@@ -279,23 +280,6 @@ def load_classifier(
     if not isinstance(source, (str, os.PathLike)):
         raise TypeError(f"a classifier is a file, a name or a torch module, got {type(source).__name__}")
     return loading.from_text(os.fspath(source), arch, classes).to(device)
-
-
-def torch_device(device: str | torch.device) -> torch.device:
-    """Check that a device exists here.
-
-    Raises
-    ------
-    ValueError
-        If it does not.
-    """
-    try:
-        found = torch.device(device)
-        torch.empty(1, device=found)
-    except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"device {str(device)!r} cannot be used here: {reason}") from error
-    return found
 
 
 def _per_channel(name: str, values: Sequence[float], channels: int) -> tuple[float, ...]:

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from napari_refit.cam import explain
-from napari_refit.cam.classifier import PREDICTED, Classifier, load_classifier, torch_device
+from napari_refit.cam.classifier import PREDICTED, Classifier, load_classifier
 from napari_refit.cam.methods import ONE_PLANE_AT_A_TIME, find_method
+from napari_refit.devices import torch_device
 from napari_refit.errors import Cancelled
 from napari_refit.params import CamParams
 

@@ -1,4 +1,4 @@
-"""Checks of the arrays and devices that the stages of this folder are given."""
+"""Checks of the arrays that the stages of this folder are given."""
 
 from __future__ import annotations
 
@@ -6,45 +6,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-
-def check_device(device: Any) -> None:
-    """Check that ``device`` names a torch device.
-
-    Parameters
-    ----------
-    device : None, str or torch.device
-        ``None`` and ``"cpu"`` are accepted without importing torch.
-
-    Raises
-    ------
-    TypeError
-        If it is neither None, text nor a torch device.
-    ValueError
-        If torch knows no such device.
-
-    Examples
-    --------
-    >>> check_device("cpu")
-    >>> check_device("toaster")
-    Traceback (most recent call last):
-    ...
-    ValueError: unknown device 'toaster'; use None, 'cpu', 'cuda', 'cuda:0', 'mps', ...
-    """
-    if device is None or (isinstance(device, str) and device == "cpu"):
-        return
-    import torch
-
-    if isinstance(device, torch.device):
-        return
-    if not isinstance(device, str):
-        raise TypeError(f"device must be None, a text or a torch.device, got {device!r}")
-    try:
-        torch.device(device)
-    except RuntimeError:
-        raise ValueError(
-            f"unknown device {device!r}; use None, 'cpu', 'cuda', 'cuda:0', 'mps', ..."
-        ) from None
 
 
 def real_array(array: Any, name: str) -> NDArray[Any]:

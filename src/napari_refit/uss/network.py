@@ -13,8 +13,9 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from napari_refit.devices import torch_device
 from napari_refit.params import NetworkParams, QuickshiftParams, SlicParams
-from napari_refit.uss.checks import check_device, label_map, numbered, plane_channels
+from napari_refit.uss.checks import label_map, numbered, plane_channels
 from napari_refit.uss.edges import connected_clusters
 from napari_refit.uss.superpixels import quickshift_segmenter, slic_segmenter
 
@@ -63,7 +64,7 @@ def uss_network(
     seed : int
         Of the network's weights. The same seed on the same device gives the same clusters.
     device : None, str or torch.device
-        Where to train; None is the first CUDA device where there is one, and the processor otherwise.
+        Where to train; None is the fastest there is.
 
     Returns
     -------
@@ -176,41 +177,6 @@ def majority_labels(labels: Tensor, superpixels: Tensor, max_labels: int, n_supe
     """
     votes = torch.bincount(superpixels * max_labels + labels, minlength=n_superpixels * max_labels)
     return votes.view(n_superpixels, max_labels).argmax(dim=1)[superpixels]
-
-
-def torch_device(device: Any) -> torch.device:
-    """Return the device to train on.
-
-    Parameters
-    ----------
-    device : None, str or torch.device
-        None is CUDA where there is one, and the processor otherwise.
-
-    Returns
-    -------
-    torch.device
-
-    Raises
-    ------
-    TypeError
-        If ``device`` is no device.
-    ValueError
-        If it is unknown, or not there.
-
-    Examples
-    --------
-    >>> torch_device("cpu")
-    device(type='cpu')
-    """
-    check_device(device)
-    if device is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    wanted = torch.device(device)
-    try:
-        torch.empty(1, device=wanted)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ValueError(f"device {str(wanted)!r} is not there; use 'cpu'") from error
-    return wanted
 
 
 def _checked_params(**values: Any) -> NetworkParams:

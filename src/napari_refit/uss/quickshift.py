@@ -7,7 +7,8 @@ from typing import Any, Literal, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_refit.uss.checks import check_device, real_array
+from napari_refit.devices import check_device
+from napari_refit.uss.checks import real_array
 
 Tree = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]
 

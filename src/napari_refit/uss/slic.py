@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_refit.uss.checks import check_device, real_array
+from napari_refit.devices import check_device
+from napari_refit.uss.checks import real_array
 
 
 def slic(

@@ -1,0 +1,107 @@
+"""Which device computes: one answer for every stage, without torch where only the processor can be meant."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+
+def check_device(device: Any) -> None:
+    """Check that ``device`` names a torch device, whether or not this machine has it.
+
+    Parameters
+    ----------
+    device : None, str or torch.device
+        ``None`` and ``"cpu"`` are accepted without importing torch.
+
+    Raises
+    ------
+    TypeError
+        If it is neither None, text nor a torch device.
+    ValueError
+        If torch knows no such device.
+
+    Examples
+    --------
+    >>> check_device("cpu")
+    >>> check_device("toaster")
+    Traceback (most recent call last):
+    ...
+    ValueError: unknown device 'toaster'; use None, 'cpu', 'cuda', 'cuda:0', 'mps', ...
+    """
+    if device is None or (isinstance(device, str) and device == "cpu"):
+        return
+    import torch
+
+    if isinstance(device, torch.device):
+        return
+    if not isinstance(device, str):
+        raise TypeError(f"device must be None, a text or a torch.device, got {device!r}")
+    try:
+        torch.device(device)
+    except RuntimeError:
+        raise ValueError(
+            f"unknown device {device!r}; use None, 'cpu', 'cuda', 'cuda:0', 'mps', ..."
+        ) from None
+
+
+def on_processor(device: Any) -> bool:
+    """Whether compiled loops on the processor are wanted: for None and any form of ``"cpu"``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `check_device`.
+
+    Examples
+    --------
+    >>> on_processor(None), on_processor("cpu"), on_processor("cuda:0")
+    (True, True, False)
+    """
+    check_device(device)
+    return device is None or str(device).partition(":")[0] == "cpu"
+
+
+def fastest() -> torch.device:
+    """The first CUDA device, else MPS, else the processor."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def torch_device(device: Any = None) -> torch.device:
+    """The device to compute on.
+
+    Parameters
+    ----------
+    device : None, str or torch.device
+        None is the fastest there is.
+
+    Raises
+    ------
+    TypeError
+        If ``device`` is no device.
+    ValueError
+        If torch does not know it, or it cannot be used on this machine.
+
+    Examples
+    --------
+    >>> torch_device("cpu")
+    device(type='cpu')
+    """
+    check_device(device)
+    import torch
+
+    if device is None:
+        return fastest()
+    wanted = torch.device(device)
+    try:
+        torch.empty(1, device=wanted)
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"device {str(wanted)!r} cannot be used here ({reason}); use 'cpu'") from error
+    return wanted
