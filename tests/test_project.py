@@ -14,7 +14,16 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "napari_refit"
 STAGES = ("uss", "cam", "fit", "metrics")
-COMMON = ("__init__.py", "params.py", "registry.py", "errors.py", "bands.py", "devices.py", "memo.py")
+COMMON = (
+    "__init__.py",
+    "params.py",
+    "declare.py",
+    "registry.py",
+    "errors.py",
+    "bands.py",
+    "devices.py",
+    "memo.py",
+)
 FACES = ("widgets", "cli.py", "__main__.py", "_reader.py", "_writer.py", "_sample_data.py")
 WINDOW = {"qtpy", "PyQt5", "PyQt6", "PySide6", "napari", "magicgui", "superqt", "vispy"}
 LONGEST = 400

@@ -1,132 +1,30 @@
 """Every parameter of the program, declared once.
 
-A declaration holds the name, bounds, default, unit, step and help text. The docks, the command line, the JSON
-presets, the search space and the reference pages are generated from it.
+The docks, the command line, the JSON presets, the search space and the reference pages are generated from these
+declarations.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, Literal, get_args, get_origin
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
-from pydantic.fields import FieldInfo
+from napari_refit.declare import Declaration, Parameters, declarations, number, option
 
-
-class Parameters(BaseModel):
-    """Base of every parameter group: frozen, validated, unknown names refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
-
-
-@dataclass(frozen=True)
-class Declaration:
-    """What is known of one parameter.
-
-    Attributes
-    ----------
-    name, title, help, unit : str
-        ``name`` is the key in files and on the command line, ``title`` what a dock shows.
-    kind : {"float", "int", "bool", "choice", "text", "texts"}
-    default : object
-    low, high : float or None
-        Inclusive bounds of a number.
-    step : float or None
-        What one press of an arrow key adds.
-    log : bool
-        Whether a slider should be logarithmic.
-    choices : tuple of str
-        The values of a ``choice``.
-    advanced : bool
-        Whether a dock folds it away.
-    """
-
-    name: str
-    title: str
-    help: str
-    unit: str
-    kind: str
-    default: Any
-    low: float | None = None
-    high: float | None = None
-    step: float | None = None
-    log: bool = False
-    choices: tuple[str, ...] = ()
-    advanced: bool = False
-
-
-def number(
-    default: float,
-    low: float,
-    high: float,
-    *,
-    title: str,
-    help: str,  # noqa: A002
-    unit: str = "",
-    step: float | None = None,
-    log: bool = False,
-    advanced: bool = False,
-) -> Any:
-    """Declare a number with inclusive bounds (see `Declaration`)."""
-    return Field(
-        default,
-        ge=low,
-        le=high,
-        allow_inf_nan=False,
-        title=title,
-        description=help,
-        json_schema_extra={"unit": unit, "step": step, "log": log, "advanced": advanced},
-    )
-
-
-def option(default: Any, *, title: str, help: str, advanced: bool = False) -> Any:  # noqa: A002
-    """Declare a choice, a switch or a text (see `Declaration`)."""
-    return Field(default, title=title, description=help, json_schema_extra={"advanced": advanced})
-
-
-def declarations(group: type[BaseModel]) -> Iterator[Declaration]:
-    """Yield the declarations of a parameter group, in their order.
-
-    Examples
-    --------
-    >>> threshold = next(iter(declarations(BoundaryParams)))
-    >>> threshold.name, threshold.kind, threshold.low, threshold.high
-    ('threshold', 'float', 0.0, 1.0)
-    """
-    for name, field in group.model_fields.items():
-        yield _declaration(name, field)
-
-
-def _declaration(name: str, field: FieldInfo) -> Declaration:
-    extra: dict[str, Any] = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
-    kind, choices = _kind(field.annotation)
-    bounds = {"ge": None, "le": None}
-    for item in field.metadata:
-        for bound in bounds:
-            bounds[bound] = getattr(item, bound, bounds[bound])
-    return Declaration(
-        name=name,
-        title=field.title or name.replace("_", " "),
-        help=field.description or "",
-        unit=extra.get("unit", ""),
-        kind=kind,
-        default=field.get_default(call_default_factory=True),
-        low=bounds["ge"],
-        high=bounds["le"],
-        step=extra.get("step"),
-        log=extra.get("log", False),
-        choices=choices,
-        advanced=extra.get("advanced", False),
-    )
-
-
-def _kind(annotation: Any) -> tuple[str, tuple[str, ...]]:
-    if get_origin(annotation) is Literal:
-        return "choice", tuple(str(value) for value in get_args(annotation))
-    if get_origin(annotation) is tuple:
-        return "texts", ()
-    return {bool: "bool", int: "int", float: "float"}.get(annotation, "text"), ()
+__all__ = [
+    "BoundaryParams",
+    "CamParams",
+    "Declaration",
+    "FelzenszwalbParams",
+    "IntensityParams",
+    "NetworkParams",
+    "Parameters",
+    "QuickshiftParams",
+    "SlicParams",
+    "WatershedParams",
+    "declarations",
+    "number",
+    "option",
+]
 
 
 class IntensityParams(Parameters):
@@ -190,7 +88,14 @@ class SlicParams(Parameters):
         "In units of the grey range 0..100 (the L of Lab colour).",
     )
     sigma: float = number(
-        1.0, 0.0, 10.0, unit="px", step=0.1, title="Smoothing", help="Gaussian smoothing before clustering."
+        1.0,
+        0.0,
+        10.0,
+        unit="px",
+        step=0.1,
+        title="Smoothing",
+        help="Gaussian smoothing before clustering.",
+        pixel_power=1,
     )
     max_num_iter: int = number(
         10, 1, 100, step=1, title="Iterations", help="How often the clusters are re-estimated.", advanced=True
@@ -204,7 +109,14 @@ class QuickshiftParams(Parameters):
     """Quickshift mode seeking (Vedaldi & Soatto 2008)."""
 
     kernel_size: float = number(
-        3.0, 1.0, 20.0, unit="px", step=0.5, title="Kernel size", help="Width of the density estimate."
+        3.0,
+        1.0,
+        20.0,
+        unit="px",
+        step=0.5,
+        title="Kernel size",
+        help="Width of the density estimate.",
+        pixel_power=1,
     )
     max_dist: float = number(
         8.0,
@@ -214,12 +126,26 @@ class QuickshiftParams(Parameters):
         log=True,
         title="Maximum distance",
         help="Links longer than this are cut: higher means fewer, larger clusters.",
+        pixel_power=1,
     )
     ratio: float = number(
-        0.5, 0.0, 1.0, step=0.05, title="Colour weight", help="Weight of grey values against position."
+        0.5,
+        0.0,
+        1.0,
+        step=0.05,
+        title="Colour weight",
+        help="Weight of grey values against position.",
+        pixel_power=1,
     )
     sigma: float = number(
-        0.0, 0.0, 10.0, unit="px", step=0.1, title="Smoothing", help="Gaussian smoothing before clustering."
+        0.0,
+        0.0,
+        10.0,
+        unit="px",
+        step=0.1,
+        title="Smoothing",
+        help="Gaussian smoothing before clustering.",
+        pixel_power=1,
     )
     seed: int = number(42, 0, 2**31 - 1, step=1, title="Seed", help="Breaks ties.", advanced=True)
 
@@ -228,13 +154,35 @@ class FelzenszwalbParams(Parameters):
     """Graph-based segmentation (Felzenszwalb & Huttenlocher 2004)."""
 
     scale: float = number(
-        50.0, 1.0, 5000.0, step=5, log=True, title="Scale", help="Higher means larger clusters."
+        50.0,
+        1.0,
+        5000.0,
+        step=5,
+        log=True,
+        title="Scale",
+        help="Higher means larger clusters.",
+        pixel_power=2,
     )
     sigma: float = number(
-        0.8, 0.0, 10.0, unit="px", step=0.1, title="Smoothing", help="Gaussian smoothing before clustering."
+        0.8,
+        0.0,
+        10.0,
+        unit="px",
+        step=0.1,
+        title="Smoothing",
+        help="Gaussian smoothing before clustering.",
+        pixel_power=1,
     )
     min_size: int = number(
-        20, 1, 10000, unit="px", step=5, log=True, title="Smallest cluster", help="Smaller ones are merged."
+        20,
+        1,
+        10000,
+        unit="px",
+        step=5,
+        log=True,
+        title="Smallest cluster",
+        help="Smaller ones are merged.",
+        pixel_power=2,
     )
 
 
@@ -253,7 +201,14 @@ class WatershedParams(Parameters):
         help="High: square clusters. Low: clusters that follow edges.",
     )
     sigma: float = number(
-        1.0, 0.0, 10.0, unit="px", step=0.1, title="Smoothing", help="Gaussian smoothing before the gradient."
+        1.0,
+        0.0,
+        10.0,
+        unit="px",
+        step=0.1,
+        title="Smoothing",
+        help="Gaussian smoothing before the gradient.",
+        pixel_power=1,
     )
 
 
@@ -302,16 +257,30 @@ class NetworkParams(Parameters):
         help="Of the SLIC guide, in units of the grey range 0..100.",
     )
     guide_sigma: float = number(
-        1.0, 0.0, 10.0, unit="px", step=0.1, title="Guide smoothing", help="Of the SLIC guide."
+        1.0, 0.0, 10.0, unit="px", step=0.1, title="Guide smoothing", help="Of the SLIC guide.", pixel_power=1
     )
     guide_kernel_size: float = number(
-        1.0, 1.0, 20.0, unit="px", step=0.5, title="Guide kernel size", help="Of the Quickshift guide."
+        1.0,
+        1.0,
+        20.0,
+        unit="px",
+        step=0.5,
+        title="Guide kernel size",
+        help="Of the Quickshift guide.",
+        pixel_power=1,
     )
     guide_max_dist: float = number(
-        4.0, 0.5, 200.0, step=0.5, log=True, title="Guide maximum distance", help="Of the Quickshift guide."
+        4.0,
+        0.5,
+        200.0,
+        step=0.5,
+        log=True,
+        title="Guide maximum distance",
+        help="Of the Quickshift guide.",
+        pixel_power=1,
     )
     guide_ratio: float = number(
-        1.0, 0.0, 1.0, step=0.05, title="Guide colour weight", help="Of the Quickshift guide."
+        1.0, 0.0, 1.0, step=0.05, title="Guide colour weight", help="Of the Quickshift guide.", pixel_power=1
     )
     seed: int = number(
         43, 0, 2**31 - 1, step=1, title="Seed", help="Of the network's weights.", advanced=True

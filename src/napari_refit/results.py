@@ -49,6 +49,8 @@ class SliceResult:
         The response maps before they were scaled to [0, 1].
     message : str
         What a user should know, e.g. why the mask is empty.
+    coarse : bool
+        Whether it was computed at half the resolution, as a first answer that a sharp one follows.
     """
 
     image: NDArray[np.float32]
@@ -68,6 +70,7 @@ class SliceResult:
     predicted: tuple[bool, ...] = ()
     evidence: NDArray[np.float32] | None = None
     message: str = ""
+    coarse: bool = False
 
     def transposed(self) -> SliceResult:
         """The same with H and W exchanged."""

@@ -1,0 +1,137 @@
+"""How a parameter is declared: its name, bounds, default, unit, step and help text in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.fields import FieldInfo
+
+
+class Parameters(BaseModel):
+    """Base of every parameter group: frozen, validated, unknown names refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """What is known of one parameter.
+
+    Attributes
+    ----------
+    name, title, help, unit : str
+        ``name`` is the key in files and on the command line, ``title`` what a dock shows.
+    kind : {"float", "int", "bool", "choice", "text", "texts"}
+    default : object
+    low, high : float or None
+        Inclusive bounds of a number.
+    step : float or None
+        What one press of an arrow key adds.
+    log : bool
+        Whether a slider should be logarithmic.
+    choices : tuple of str
+        The values of a ``choice``.
+    advanced : bool
+        Whether a dock folds it away.
+    pixel_power : int
+        How the value grows with the resolution of the image: 1 for a length in pixels, 2 for an area, else 0.
+    """
+
+    name: str
+    title: str
+    help: str
+    unit: str
+    kind: str
+    default: Any
+    low: float | None = None
+    high: float | None = None
+    step: float | None = None
+    log: bool = False
+    choices: tuple[str, ...] = ()
+    advanced: bool = False
+    pixel_power: int = 0
+
+
+def number(
+    default: float,
+    low: float,
+    high: float,
+    *,
+    title: str,
+    help: str,  # noqa: A002
+    unit: str = "",
+    step: float | None = None,
+    log: bool = False,
+    advanced: bool = False,
+    pixel_power: int = 0,
+) -> Any:
+    """Declare a number with inclusive bounds (see `Declaration`)."""
+    return Field(
+        default,
+        ge=low,
+        le=high,
+        allow_inf_nan=False,
+        title=title,
+        description=help,
+        json_schema_extra={
+            "unit": unit,
+            "step": step,
+            "log": log,
+            "advanced": advanced,
+            "pixel_power": pixel_power,
+        },
+    )
+
+
+def option(default: Any, *, title: str, help: str, advanced: bool = False) -> Any:  # noqa: A002
+    """Declare a choice, a switch or a text (see `Declaration`)."""
+    return Field(default, title=title, description=help, json_schema_extra={"advanced": advanced})
+
+
+def declarations(group: type[BaseModel]) -> Iterator[Declaration]:
+    """Yield the declarations of a parameter group, in their order.
+
+    Examples
+    --------
+    >>> from napari_refit.params import BoundaryParams
+    >>> threshold = next(iter(declarations(BoundaryParams)))
+    >>> threshold.name, threshold.kind, threshold.low, threshold.high
+    ('threshold', 'float', 0.0, 1.0)
+    """
+    for name, field in group.model_fields.items():
+        yield _declaration(name, field)
+
+
+def _declaration(name: str, field: FieldInfo) -> Declaration:
+    extra: dict[str, Any] = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+    kind, choices = _kind(field.annotation)
+    bounds = {"ge": None, "le": None}
+    for item in field.metadata:
+        for bound in bounds:
+            bounds[bound] = getattr(item, bound, bounds[bound])
+    return Declaration(
+        name=name,
+        title=field.title or name.replace("_", " "),
+        help=field.description or "",
+        unit=extra.get("unit", ""),
+        kind=kind,
+        default=field.get_default(call_default_factory=True),
+        low=bounds["ge"],
+        high=bounds["le"],
+        step=extra.get("step"),
+        log=extra.get("log", False),
+        choices=choices,
+        advanced=extra.get("advanced", False),
+        pixel_power=extra.get("pixel_power", 0),
+    )
+
+
+def _kind(annotation: Any) -> tuple[str, tuple[str, ...]]:
+    if get_origin(annotation) is Literal:
+        return "choice", tuple(str(value) for value in get_args(annotation))
+    if get_origin(annotation) is tuple:
+        return "texts", ()
+    return {bool: "bool", int: "int", float: "float"}.get(annotation, "text"), ()
