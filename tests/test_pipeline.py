@@ -14,6 +14,7 @@ class CountingSource:
 
     def __init__(self, positive=True):
         self.calls = []
+        self.sees_plane = self.cheaper_when_smaller = True
         self.positive = positive
 
     def describe(self):
@@ -44,7 +45,7 @@ def source():
 
 def refit_with(source, volume, **params):
     refit = Refit(volume, params=RefitParams(**{"slic.n_segments": 60, "slic.sigma": 0.0, **params}))
-    refit._use(source)
+    refit.stages.use(source)
     return refit
 
 

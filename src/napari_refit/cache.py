@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Hashable
-from dataclasses import fields, is_dataclass
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field, fields, is_dataclass
 from threading import Lock
 from typing import Any
 
 import numpy as np
+
+from napari_refit.memo import Memo
+
+MOST_PREPARED = 8
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """What a stage has prepared for one input, the latest last."""
+
+    scope: Hashable
+    values: dict[Hashable, Any] = field(default_factory=dict)
 
 
 class StageCache:
@@ -57,6 +69,30 @@ class StageCache:
                 _, (_, dropped) = self._entries.popitem(last=False)
                 self.n_bytes -= dropped
 
+    def memo(self, place: Hashable, scope: Hashable) -> Memo:
+        """A memo for a stage at work on one input.
+
+        Parameters
+        ----------
+        place : hashable
+            Names the stage and the plane. What is kept there belongs to one scope at a time.
+        scope : hashable
+            Everything that what is prepared depends on, but for the stage's own parameters.
+        """
+
+        def recall(key: Hashable, compute: Callable[[], Any]) -> Any:
+            kept = self.get(place)
+            values = dict(kept.values) if kept is not None and kept.scope == scope else {}
+            if key in values:
+                return values[key]
+            values[key] = found = compute()
+            for oldest in list(values)[:-MOST_PREPARED]:
+                del values[oldest]
+            self.put(place, _Prepared(scope, values))
+            return found
+
+        return recall
+
     def clear(self) -> None:
         """Drop everything."""
         with self._lock:
@@ -65,9 +101,11 @@ class StageCache:
 
 
 def array_bytes(value: Any) -> int:
-    """Bytes of the arrays that a result holds (dataclasses, tuples and lists are looked into)."""
+    """Bytes of the arrays that a result holds (dataclasses, tuples, lists and dicts are looked into)."""
     if isinstance(value, np.ndarray):
         return int(value.nbytes)
+    if isinstance(value, dict):
+        return sum(array_bytes(item) for item in value.values())
     if is_dataclass(value) and not isinstance(value, type):
         return sum(array_bytes(getattr(value, field.name)) for field in fields(value))
     if isinstance(value, tuple | list):

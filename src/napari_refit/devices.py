@@ -105,3 +105,20 @@ def torch_device(device: Any = None) -> torch.device:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(f"device {str(wanted)!r} cannot be used here ({reason}); use 'cpu'") from error
     return wanted
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, on whichever device.
+
+    Examples
+    --------
+    >>> out_of_memory(MemoryError()), out_of_memory(ValueError("unknown"))
+    (True, False)
+    """
+    text = str(error).lower()
+    signs = ("out of memory", "can't allocate memory", "not enough memory")
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or any(sign in text for sign in signs)
+    )

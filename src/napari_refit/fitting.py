@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_refit.memo import Memo, forgetful
 from napari_refit.recipe import RefitParams
 from napari_refit.registry import FITS
 from napari_refit.responses import PlaneResponse
+from napari_refit.segmenting import accepted
 
 
 @dataclass(frozen=True)
@@ -30,24 +33,34 @@ def gate_and_fit(
     image: NDArray[np.float32],
     params: RefitParams,
     spacing: tuple[float, ...] | None,
+    *,
+    memo: Memo = forgetful,
+    cancelled: Callable[[], bool] | None = None,
 ) -> FitOutcome:
-    """Run the chosen fit on the classes that the gate lets through."""
+    """Run the chosen fit on the classes that the gate lets through.
+
+    ``memo`` and ``cancelled`` go to a fit that takes them.
+    """
     from napari_refit.fit.types import FitInput
 
     threshold = float(getattr(params.fit_params, "threshold", 0.5))
     gated = params.cam.gate == "positive"
     open_classes = [k for k, positive in enumerate(response.predicted) if positive or not gated]
     dtype = np.min_scalar_type(max(response.class_numbers))
-    fitted = np.zeros(response.maps.shape, np.float32)
-    mask = np.zeros(clusters.shape, dtype)
     if not open_classes:
         names = ", ".join(response.classes)
         message = f"Predicted negative for {names}: the gate keeps this slice empty."
-        return FitOutcome(fitted, mask, mask, message)
+        nothing = np.zeros(clusters.shape, dtype)
+        return FitOutcome(np.zeros(response.maps.shape, np.float32), nothing, nothing, message)
+    everything_open = len(open_classes) == len(response.maps)
+    maps = response.maps if everything_open else response.maps[open_classes]
     numbers = tuple(response.class_numbers[k] for k in open_classes)
-    result = FITS[params.fit].function(
+    function = FITS[params.fit].function
+    classes = tuple(open_classes)
+    options = accepted(function, memo=lambda key, compute: memo((classes, key), compute), cancelled=cancelled)
+    result = function(
         FitInput(
-            response=response.maps[open_classes],
+            response=maps,
             clusters=clusters,
             simplified=simplified,
             image=image,
@@ -56,10 +69,15 @@ def gate_and_fit(
             class_numbers=numbers,
         ),
         params.fit_params,
+        **options,
     )
+    cam_mask = threshold_maps(maps, numbers, threshold).astype(dtype, copy=False)
+    mask = np.asarray(result.mask).astype(dtype, copy=False)
+    if everything_open:
+        return FitOutcome(result.fitted, mask, cam_mask, result.message)
+    fitted = np.zeros(response.maps.shape, np.float32)
     fitted[open_classes] = result.fitted
-    cam_mask = threshold_maps(response.maps[open_classes], numbers, threshold).astype(dtype)
-    return FitOutcome(fitted, np.asarray(result.mask).astype(dtype), cam_mask, result.message)
+    return FitOutcome(fitted, mask, cam_mask, result.message)
 
 
 def threshold_maps(

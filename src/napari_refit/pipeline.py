@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from napari_refit.cache import StageCache
+from napari_refit.cache import StageCache, array_bytes
 from napari_refit.image_grid import ImageGrid
-from napari_refit.intensity import IntensityRange, measure_range, normalise
-from napari_refit.planes import PlaneIndex
-from napari_refit.recipe import RefitParams, digest
-from napari_refit.responses import ClassifierResponse, OutsideResponse, PlaneResponse, ResponseSource
+from napari_refit.plane import refine_plane
+from napari_refit.recipe import RefitParams
+from napari_refit.responses import ClassifierResponse, OutsideResponse
 from napari_refit.results import SliceResult, VolumeResult
-from napari_refit.segmenting import Segments, segment
+from napari_refit.stages import Run, Stages
 from napari_refit.watch import Watch
 
 __all__ = ["Refit", "SliceResult", "VolumeResult"]
 
 Progress = Callable[[int, int, str], None]
-CACHE_BYTES = 1 << 30
+CACHE_BYTES = 512 << 20
 
 
 class Refit:
@@ -81,12 +77,8 @@ class Refit:
     ) -> None:
         self.params = params if params is not None else RefitParams()
         self.device = device
-        self._cache = StageCache(cache_bytes)
-        self._range_key: tuple[object, ...] = ()
-        self._range: IntensityRange | None = None
         self.grid = ImageGrid(volume, spacing, rgb)
-        self._source: ResponseSource | None = None
-        self._source_version = 0
+        self.stages = Stages(self.grid, StageCache(cache_bytes), device)
         if response is not None:
             self.use_response(response)
         elif model is not None:
@@ -109,7 +101,7 @@ class Refit:
 
     def use_model(self, model: Any) -> None:
         """Take response maps from a classifier from now on; it is loaded at first use."""
-        self._use(ClassifierResponse(model, self.device))
+        self.stages.use(ClassifierResponse(model, self.device))
 
     def use_response(self, response: Any, name: str = "array") -> None:
         """Take response maps from an array on the image's grid: one, or one per class on a first axis."""
@@ -117,20 +109,17 @@ class Refit:
         leading = len(values.shape) - self.grid.n_axes
         if leading in (0, 1):
             values = self.grid.displayed(values, leading)
-        self._use(OutsideResponse(values, self.grid.planes.shape, name))
+        self.stages.use(OutsideResponse(values, self.grid.planes.shape, name))
 
     def use_nothing(self) -> None:
         """Clusters and edges only."""
-        self._use(None)
-
-    def _use(self, source: ResponseSource | None) -> None:
-        self._source = source
-        self._source_version += 1
+        self.stages.use(None)
 
     @property
     def classifier(self) -> Any:
         """The loaded classifier, or None where the response comes from elsewhere."""
-        return self._source.classifier if isinstance(self._source, ClassifierResponse) else None
+        source = self.stages.source
+        return source.classifier if isinstance(source, ClassifierResponse) else None
 
     def describe(self) -> dict[str, Any]:
         """What a result's sidecar says: parameters in use, source of the response, program version."""
@@ -140,7 +129,7 @@ class Refit:
             "program": "napari-refit",
             "version": __version__,
             "parameters": self.params.model_dump(mode="json"),
-            **(self._source.describe() if self._source is not None else {}),
+            **(self.stages.source.describe() if self.stages.source is not None else {}),
         }
 
     def slice(
@@ -185,157 +174,44 @@ class Refit:
     def plane(self, positions: Mapping[int, int], **watch: Any) -> SliceResult:
         """Refine the plane at these positions (axis to position on every axis that is cut)."""
         index = self.grid.index(positions)
-        return self.grid.turned(index, self._plane(index, Watch(**watch)))
+        return self.grid.turned(index, refine_plane(self.stages, index, self.params, Run(Watch(**watch))))
 
     def displayed_plane(self, positions: Mapping[int, int], **watch: Any) -> SliceResult:
         """The same as `plane`, but with H and W as the image is displayed."""
-        return self._plane(self.grid.index(positions), Watch(**watch))
+        return refine_plane(self.stages, self.grid.index(positions), self.params, Run(Watch(**watch)))
 
-    def _plane(self, index: PlaneIndex, watch: Watch, response: PlaneResponse | None = None) -> SliceResult:
-        params = self.params
-        seconds = {"image": 0.0, "clusters": 0.0, "response": 0.0, "fit": 0.0}
-        image = self._image(index, params, seconds)
-        segments = self._segments(index, image, params, watch, seconds)
-        if response is None and self._source is not None:
-            response = self._responses([index], params, watch, seconds)[0]
-        return self._fit(index, image, segments, response, params, watch, seconds)
+    def prefetch(
+        self, positions: Sequence[Mapping[int, int]], cancelled: Callable[[], bool] | None = None
+    ) -> int:
+        """Compute planes that may be wanted next, as far as half of the cache holds them.
 
-    def _cached(self, key: tuple[object, ...], seconds: dict[str, float], compute: Callable[[], Any]) -> Any:
-        found = self._cache.get(key)
-        if found is None:
-            start = time.perf_counter()
-            found = compute()
-            seconds[str(key[0])] += time.perf_counter() - start
-            self._cache.put(key, found)
-        return found
+        Parameters
+        ----------
+        positions : sequence of mapping
+            As `plane` takes them, the likeliest first. Response maps are computed in batches.
+        cancelled : callable, optional
+            Asked often; True raises `napari_refit.errors.Cancelled`.
 
-    def _image(
-        self, index: PlaneIndex, params: RefitParams, seconds: dict[str, float]
-    ) -> NDArray[np.float32]:
-        def compute() -> NDArray[np.float32]:
-            return normalise(self.grid.planes.read(index), self._limits(params), params.intensity)
-
-        return self._cached(("image", index, digest(params.intensity)), seconds, compute)
-
-    def _limits(self, params: RefitParams) -> IntensityRange:
-        intensity = params.intensity
-        if intensity.mode == "percentile" and intensity.scope == "slice":
-            return IntensityRange(0.0, 0.0)
-        key = (
-            intensity.mode,
-            intensity.low_percentile,
-            intensity.high_percentile,
-            intensity.window_level,
-            intensity.window_width,
-        )
-        if self._range is None or key != self._range_key:
-            self._range, self._range_key = measure_range(self.grid.planes.array, intensity), key
-        return self._range
-
-    def _segment_key(self, index: PlaneIndex, params: RefitParams) -> tuple[object, ...]:
-        return ("clusters", index, digest(params.intensity, params.segmenter, params.segmenter_params))
-
-    def _segments(
-        self,
-        index: PlaneIndex,
-        image: NDArray[np.float32],
-        params: RefitParams,
-        watch: Watch,
-        seconds: dict[str, float],
-    ) -> Segments:
-        def compute() -> Segments:
-            watch.stage("clusters")
-            return segment(image, params, watch, self.device)
-
-        return self._cached(self._segment_key(index, params), seconds, compute)
-
-    def _responses(
-        self, indices: Sequence[PlaneIndex], params: RefitParams, watch: Watch, seconds: dict[str, float]
-    ) -> list[PlaneResponse]:
-        """Response maps of planes; those that the cache lacks are computed in one batch."""
-        source = self._source
-        if source is None:
-            raise ValueError("there is no classifier and no response map; give a model or a response")
-        cam = params.cam.model_copy(update={"gate": "off", "batch_size": 1})
-        keys: list[tuple[object, ...]] = []
-        for index in indices:
-            segment_key = self._segment_key(index, params) if cam.cam_input == "simplified" else ()
-            parts = digest(cam, params.intensity, segment_key)
-            keys.append(("response", index, self._source_version, parts))
-        found = [self._cache.get(key) for key in keys]
-        missing = [k for k, response in enumerate(found) if response is None]
-        if missing:
-            inputs = [self._cam_input(indices[k], params, watch, seconds) for k in missing]
-            watch.stage("response")
-            start = time.perf_counter()
-            new = source.respond([indices[k] for k in missing], inputs, params.cam, watch.cancelled)
-            seconds["response"] += time.perf_counter() - start
-            for k, response in zip(missing, new, strict=True):
-                self._cache.put(keys[k], response)
-                found[k] = response
-        return found
-
-    def _cam_input(
-        self, index: PlaneIndex, params: RefitParams, watch: Watch, seconds: dict[str, float]
-    ) -> NDArray[np.float32]:
-        image = self._image(index, params, seconds)
-        if params.cam.cam_input == "image":
-            return image
-        return self._segments(index, image, params, watch, seconds).simplified
-
-    def _fit(
-        self,
-        index: PlaneIndex,
-        image: NDArray[np.float32],
-        segments: Segments,
-        response: PlaneResponse | None,
-        params: RefitParams,
-        watch: Watch,
-        seconds: dict[str, float],
-    ) -> SliceResult:
-        empty = np.zeros(segments.clusters.shape, np.uint8)
-        unfitted = SliceResult(
-            image=image,
-            clusters=segments.clusters,
-            edges=segments.edges,
-            simplified=segments.simplified,
-            response=None,
-            fitted=None,
-            mask=empty,
-            cam_mask=empty,
-            seconds=seconds,
-            message="Choose a classifier or a response map to get a mask.",
-        )
-        if response is None:
-            return unfitted
-        from napari_refit.fitting import gate_and_fit
-
-        watch.stage("fit")
-        start = time.perf_counter()
-        outcome = gate_and_fit(
-            response,
-            segments.clusters,
-            segments.simplified,
-            image,
-            params,
-            self.grid.plane_spacing(index),
-        )
-        seconds["fit"] += time.perf_counter() - start
-        return replace(
-            unfitted,
-            response=response.maps,
-            fitted=outcome.fitted,
-            mask=outcome.mask,
-            cam_mask=outcome.cam_mask,
-            classes=response.classes,
-            class_numbers=response.class_numbers,
-            logits=response.logits,
-            probabilities=response.probabilities,
-            all_classes=response.all_classes,
-            predicted=response.predicted,
-            evidence=response.evidence,
-            message=outcome.message,
-        )
+        Returns
+        -------
+        int
+            How many planes are ready now.
+        """
+        indices = [self.grid.index(each) for each in positions]
+        if not indices:
+            return 0
+        run = Run(Watch(cancelled=cancelled), prepares=False)
+        # The likeliest by itself: it is ready soonest, and shows how much a plane takes.
+        n_bytes = array_bytes(refine_plane(self.stages, indices[0], self.params, run))
+        indices = indices[: max(1, self.stages.cache.budget // 2 // n_bytes)]
+        batch = self.params.cam.batch_size
+        for first in range(1, len(indices), batch):
+            group = indices[first : first + batch]
+            has_source = self.stages.source is not None
+            responses = self.stages.responses(group, self.params, run) if has_source else [None] * len(group)
+            for index, response in zip(group, responses, strict=True):
+                refine_plane(self.stages, index, self.params, run, response)
+        return len(indices)
 
     def slice_axis(self) -> int:
         """The axis along which ``params.axis`` cuts the volume, in the image's own order."""

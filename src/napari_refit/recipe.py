@@ -79,7 +79,8 @@ class RefitParams(BaseModel):
         """The parameters of one group, e.g. ``of("slic")``."""
         if group not in group_models():
             raise ValueError(f"unknown parameter group {group!r}; there are: {', '.join(group_models())}")
-        return getattr(self, group)
+        # What was registered after these parameters were made has its defaults.
+        return getattr(self, group, None) or group_models()[group]()
 
     @property
     def segmenter_params(self) -> Any:

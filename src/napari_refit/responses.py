@@ -44,7 +44,21 @@ class PlaneResponse:
 
 
 class ResponseSource(Protocol):
-    """Yields response maps for planes."""
+    """Yields response maps for planes.
+
+    Attributes
+    ----------
+    sees_plane : bool
+        Whether the maps are computed from the planes that `respond` is given, in their resolution.
+    cheaper_when_smaller : bool
+        Whether a plane of half the resolution takes less time.
+    """
+
+    @property
+    def sees_plane(self) -> bool: ...
+
+    @property
+    def cheaper_when_smaller(self) -> bool: ...
 
     def describe(self) -> dict[str, Any]:
         """What a result's sidecar says of the source."""
@@ -77,6 +91,8 @@ class OutsideResponse:
     ValueError
         If the grid differs from the image's.
     """
+
+    sees_plane = cheaper_when_smaller = False
 
     def __init__(self, values: Any, shape: tuple[int, ...], name: str = "array") -> None:
         found = tuple(int(length) for length in values.shape)
@@ -139,6 +155,8 @@ class ClassifierResponse:
         "cpu", "cuda", "mps"; the fastest there is when left out.
     """
 
+    sees_plane = True
+
     def __init__(self, source: Any, device: str | None = None) -> None:
         self._source = source
         self._device = device
@@ -152,6 +170,11 @@ class ClassifierResponse:
 
             self._classifier = load_classifier(self._source, device=self._device)
         return self._classifier
+
+    @property
+    def cheaper_when_smaller(self) -> bool:
+        """Whether the classifier takes planes as they are, instead of bringing them all to one size."""
+        return self.classifier.input_size is None
 
     def describe(self) -> dict[str, Any]:
         return {

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_refit.plane import refine_plane
 from napari_refit.results import SliceResult, VolumeResult
+from napari_refit.stages import Run
 from napari_refit.watch import Watch
 
 if TYPE_CHECKING:
@@ -45,13 +47,16 @@ class Sweep:
     def run(self) -> VolumeResult:
         """Refine every plane."""
         start = time.perf_counter()
-        params = self.refit.params
+        params, stages = self.refit.params, self.refit.stages
         batch = params.cam.batch_size
         for first in range(0, len(self.indices), batch):
             group = self.indices[first : first + batch]
-            responses = self.refit._responses(group, params, self.watch, self.seconds)
+            run = Run(self.watch, prepares=False)
+            responses = stages.responses(group, params, run)
+            self._add(run.seconds)
             for index, response in zip(group, responses, strict=True):
-                self._take(index, self.refit._plane(index, self.watch, response))
+                run = Run(self.watch, prepares=False)
+                self._take(index, refine_plane(stages, index, params, run, response))
         self.seconds["total"] = time.perf_counter() - start
         last = self.last
         assert last is not None
@@ -88,14 +93,17 @@ class Sweep:
             )
         self.n_negative += closed
         self.n_empty += not result.mask.any()
-        for stage, spent in result.seconds.items():
-            self.seconds[stage] += spent
+        self._add(result.seconds)
         self.n_done += 1
         self.last = result
         if self.on_slice is not None:
             self.on_slice(positions, self.refit.grid.turned(index, result))
         if self.progress is not None:
             self.progress(self.n_done, len(self.indices), "refining slices")
+
+    def _add(self, seconds: dict[str, float]) -> None:
+        for stage, spent in seconds.items():
+            self.seconds[stage] += spent
 
     def _restored(self, array: Any, leading: int = 0) -> Any:
         return np.ascontiguousarray(self.refit.grid.restored(array, leading))

@@ -22,12 +22,18 @@ class Watch:
     on_stage : callable, optional
         Given the name of the stage that starts: "clusters", "response", "fit".
     on_state : callable, optional
-        Given intermediate label maps of a segmenter that yields them.
+        Given intermediate label maps of a segmenter that yields them, and the clusters as soon as they are there.
+    on_coarse : callable, optional
+        Given a result at half the resolution first, where the sharp one is expected to take long.
+    on_notice : callable, optional
+        Given a sentence that the user should read, e.g. that memory ran out and the processor takes over.
     """
 
     cancelled: Callable[[], bool] | None = None
     on_stage: Callable[[str], None] | None = None
     on_state: Callable[[NDArray[Any]], None] | None = None
+    on_coarse: Callable[[Any], None] | None = None
+    on_notice: Callable[[str], None] | None = None
 
     def check(self) -> None:
         """Raise `Cancelled` if the caller wants to stop."""
@@ -39,3 +45,13 @@ class Watch:
         self.check()
         if self.on_stage is not None:
             self.on_stage(name)
+
+    def state(self, labels: NDArray[Any]) -> None:
+        """Show an intermediate label map."""
+        if self.on_state is not None:
+            self.on_state(labels)
+
+    def notice(self, text: str) -> None:
+        """Tell the user something."""
+        if self.on_notice is not None:
+            self.on_notice(text)

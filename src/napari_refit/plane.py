@@ -1,0 +1,153 @@
+"""One plane through every stage: at half the resolution first, where the sharp answer takes long."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_refit.coarse import coarser, enlarged, halved, halved_response, worth_coarsening
+from napari_refit.planes import PlaneIndex
+from napari_refit.recipe import RefitParams
+from napari_refit.responses import PlaneResponse
+from napari_refit.results import SliceResult
+from napari_refit.segmenting import Segments, segment, shows_its_work
+from napari_refit.stages import Run, Stages
+
+COARSE_AFTER = 0.1
+"""Seconds; what is expected to take longer gets a coarse answer first."""
+NO_SOURCE = "Choose a classifier or a response map to get a mask."
+
+
+def refine_plane(
+    stages: Stages,
+    index: PlaneIndex,
+    params: RefitParams,
+    run: Run,
+    response: PlaneResponse | None = None,
+) -> SliceResult:
+    """Take a plane through every stage.
+
+    Parameters
+    ----------
+    stages : Stages
+    index : PlaneIndex
+        As the stages see the image (see `napari_refit.image_grid.ImageGrid`).
+    params : RefitParams
+    run : Run
+        Its watch is given the coarse answer, if it asks for one and the sharp one takes long.
+    response : PlaneResponse, optional
+        What `Stages.responses` gave for this plane and these parameters, where that was asked for already.
+
+    Returns
+    -------
+    SliceResult
+        H and W as the image is displayed.
+
+    Raises
+    ------
+    Cancelled
+        If the watch says so.
+    """
+    image = stages.image(index, params, run)
+    on_coarse = run.watch.on_coarse
+    if on_coarse is not None and _takes_long(stages, index, image, params):
+        on_coarse(_coarse_plane(stages, index, image, params, run))
+        run.watch.check()
+    segments = stages.segments(index, image, params, run)
+    if stages.source is None:
+        return _result(image, segments, None, None, run)
+    response = response or stages.cached_response(index, params)
+    if response is None:
+        if not shows_its_work(params.segmenter):
+            run.watch.state(segments.clusters)
+        response = stages.responses([index], params, run)[0]
+    outcome = stages.outcome(index, image, segments, response, params, run)
+    return _result(image, segments, response, outcome, run)
+
+
+def _takes_long(stages: Stages, index: PlaneIndex, image: NDArray[Any], params: RefitParams) -> bool:
+    # A segmenter that shows its work needs no stand-in.
+    if shows_its_work(params.segmenter) or not worth_coarsening(image.shape):
+        return False
+    expected = stages.seconds_expected(index, params, image.shape[0] * image.shape[1])
+    return expected is None or expected > COARSE_AFTER
+
+
+def _coarse_plane(
+    stages: Stages, index: PlaneIndex, image: NDArray[np.float32], params: RefitParams, run: Run
+) -> SliceResult:
+    """The plane at half the resolution, enlarged; of its own only a sharp response map is cached."""
+    from napari_refit.fitting import gate_and_fit
+
+    small = halved(image)
+    half = params.model_copy(update={params.segmenter: coarser(params.segmenter_params)})
+    segments = segment(small, half, run.watch, stages.device)
+    response = _coarse_response(stages, index, small, segments, params, run)
+    if response is None:
+        return enlarged(_result(small, segments, None, None, run), image)
+    outcome = gate_and_fit(
+        response, segments.clusters, segments.simplified, small, half, None, cancelled=run.watch.cancelled
+    )
+    return enlarged(_result(small, segments, response, outcome, run), image)
+
+
+def _coarse_response(
+    stages: Stages,
+    index: PlaneIndex,
+    small: NDArray[np.float32],
+    segments: Segments,
+    params: RefitParams,
+    run: Run,
+) -> PlaneResponse | None:
+    source, simplified = stages.source, params.cam.cam_input == "simplified"
+    if source is None:
+        return None
+    known = stages.cached_response(index, params)
+    if known is None and source.sees_plane and (simplified or source.cheaper_when_smaller):
+        shown = segments.simplified if simplified else small
+        return source.respond([index], [shown], params.cam, run.watch.cancelled)[0]
+    return halved_response(known or stages.responses([index], params, run)[0])
+
+
+def _result(
+    image: NDArray[np.float32],
+    segments: Segments,
+    response: PlaneResponse | None,
+    outcome: Any,
+    run: Run,
+) -> SliceResult:
+    if response is None:
+        empty = np.zeros(segments.clusters.shape, np.uint8)
+        return SliceResult(
+            image=image,
+            clusters=segments.clusters,
+            edges=segments.edges,
+            simplified=segments.simplified,
+            response=None,
+            fitted=None,
+            mask=empty,
+            cam_mask=empty,
+            seconds=dict(run.seconds),
+            message=NO_SOURCE,
+        )
+    return SliceResult(
+        image=image,
+        clusters=segments.clusters,
+        edges=segments.edges,
+        simplified=segments.simplified,
+        response=response.maps,
+        fitted=outcome.fitted,
+        mask=outcome.mask,
+        cam_mask=outcome.cam_mask,
+        seconds=dict(run.seconds),
+        classes=response.classes,
+        class_numbers=response.class_numbers,
+        logits=response.logits,
+        probabilities=response.probabilities,
+        all_classes=response.all_classes,
+        predicted=response.predicted,
+        evidence=response.evidence,
+        message=outcome.message,
+    )

@@ -1,0 +1,238 @@
+"""The stages of one image as a graph: each plane's image, clusters, response maps and mask, cached by parameters."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel
+
+from napari_refit.cache import StageCache
+from napari_refit.image_grid import ImageGrid
+from napari_refit.intensity import IntensityRange, measure_range, normalise
+from napari_refit.memo import Memo, forgetful
+from napari_refit.pace import Pace
+from napari_refit.planes import PlaneIndex
+from napari_refit.recipe import RefitParams, digest
+from napari_refit.responses import PlaneResponse, ResponseSource
+from napari_refit.segmenting import Segments, segment
+from napari_refit.watch import Watch
+
+Key = tuple[object, ...]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One request: who watches it, what each stage took, and whether what it prepares is kept for the next move."""
+
+    watch: Watch = field(default_factory=Watch)
+    prepares: bool = True
+    seconds: dict[str, float] = field(
+        default_factory=lambda: {"image": 0.0, "clusters": 0.0, "response": 0.0, "fit": 0.0}
+    )
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    key: Key
+    outcome: Any
+
+
+class Stages:
+    """What `napari_refit.Refit` computes, plane by plane.
+
+    Parameters
+    ----------
+    grid : ImageGrid
+    cache : StageCache
+    device : str, optional
+
+    Attributes
+    ----------
+    source : ResponseSource or None
+        Where response maps come from; `use` sets it.
+    pace : Pace
+        What each stage took so far.
+    """
+
+    def __init__(self, grid: ImageGrid, cache: StageCache, device: str | None) -> None:
+        self.grid = grid
+        self.cache = cache
+        self.device = device
+        self.pace = Pace()
+        self.source: ResponseSource | None = None
+        self._source_version = 0
+        self._range_key: Key = ()
+        self._range: IntensityRange | None = None
+        self._clustered: tuple[PlaneIndex, str, BaseModel] | None = None
+
+    def use(self, source: ResponseSource | None) -> None:
+        """Take response maps from elsewhere."""
+        self.source = source
+        self._source_version += 1
+
+    def image(self, index: PlaneIndex, params: RefitParams, run: Run) -> NDArray[np.float32]:
+        """Grey values in [0, 1]."""
+
+        def compute() -> NDArray[np.float32]:
+            return normalise(self.grid.planes.read(index), self._limits(params), params.intensity)
+
+        found: NDArray[np.float32] = self._cached(("image", index, digest(params.intensity)), run, compute)
+        return found
+
+    def segments(
+        self,
+        index: PlaneIndex,
+        image: NDArray[np.float32],
+        params: RefitParams,
+        run: Run,
+    ) -> Segments:
+        """Clusters, edge map and simplified image."""
+
+        def compute() -> Segments:
+            run.watch.stage("clusters")
+            kind, start = self._kind(index, params), time.perf_counter()
+            memo = self._memo("clusters", (index, digest(params.intensity), params.segmenter), run)
+            found = segment(image, params, run.watch, self.device, memo)
+            self.pace.record("clusters", kind, image[..., 0].size, time.perf_counter() - start)
+            if run.prepares:
+                self._clustered = (index, params.segmenter, params.segmenter_params)
+            return found
+
+        found: Segments = self._cached(self.segment_key(index, params), run, compute)
+        return found
+
+    def cached_response(self, index: PlaneIndex, params: RefitParams) -> PlaneResponse | None:
+        """Response maps of a plane, if they are there already."""
+        found: PlaneResponse | None = self.cache.get(self.response_key(index, params))
+        return found
+
+    def responses(self, indices: Sequence[PlaneIndex], params: RefitParams, run: Run) -> list[PlaneResponse]:
+        """Response maps of planes; those that the cache lacks are computed in one batch."""
+        source = self.source
+        if source is None:
+            raise ValueError("there is no classifier and no response map; give a model or a response")
+        keys = [self.response_key(index, params) for index in indices]
+        found = [self.cache.get(key) for key in keys]
+        missing = [k for k, response in enumerate(found) if response is None]
+        if missing:
+            inputs = [self._cam_input(indices[k], params, run) for k in missing]
+            run.watch.stage("response")
+            start = time.perf_counter()
+            new = source.respond([indices[k] for k in missing], inputs, params.cam, run.watch.cancelled)
+            spent = time.perf_counter() - start
+            run.seconds["response"] += spent
+            pixels = sum(plane.shape[0] * plane.shape[1] for plane in inputs)
+            self.pace.record("response", params.cam.method, pixels, spent)
+            for k, response in zip(missing, new, strict=True):
+                self.cache.put(keys[k], response)
+                found[k] = response
+        return found
+
+    def outcome(
+        self,
+        index: PlaneIndex,
+        image: NDArray[np.float32],
+        segments: Segments,
+        response: PlaneResponse,
+        params: RefitParams,
+        run: Run,
+    ) -> Any:
+        """What the gate and the fit make of it (`napari_refit.fitting.FitOutcome`)."""
+        from napari_refit.fitting import gate_and_fit
+
+        inputs = (self.segment_key(index, params), self.response_key(index, params))
+        key = (*inputs, digest(params.fit, params.fit_params), params.cam.gate)
+        place = ("fit", index)
+        kept = self.cache.get(place)
+        if kept is not None and kept.key == key:
+            return kept.outcome
+        run.watch.stage("fit")
+        start = time.perf_counter()
+        outcome = gate_and_fit(
+            response,
+            segments.clusters,
+            segments.simplified,
+            image,
+            params,
+            self.grid.plane_spacing(index),
+            memo=self._memo("fit", (*inputs, params.fit), run),
+            cancelled=run.watch.cancelled,
+        )
+        run.seconds["fit"] += time.perf_counter() - start
+        # Only the latest: a moving threshold must not push other slices out of the cache.
+        self.cache.put(place, _Fitted(key, outcome))
+        return outcome
+
+    def seconds_expected(self, index: PlaneIndex, params: RefitParams, pixels: int) -> float | None:
+        """What the plane will take, going by this machine's own measurements; None if that is not known."""
+        expected = 0.0
+        if self.cache.get(self.segment_key(index, params)) is None:
+            found = self.pace.predict("clusters", self._kind(index, params), pixels)
+            if found is None:
+                return None
+            expected += found
+        if self.source is not None and self.cache.get(self.response_key(index, params)) is None:
+            found = self.pace.predict("response", params.cam.method, pixels)
+            if found is None:
+                return None
+            expected += found
+        return expected
+
+    def segment_key(self, index: PlaneIndex, params: RefitParams) -> Key:
+        """Under which a plane's clusters are cached."""
+        return ("clusters", index, digest(params.intensity, params.segmenter, params.segmenter_params))
+
+    def response_key(self, index: PlaneIndex, params: RefitParams) -> Key:
+        """Under which a plane's response maps are cached."""
+        cam = params.cam.model_copy(update={"gate": "off", "batch_size": 1})
+        segment_key = self.segment_key(index, params) if cam.cam_input == "simplified" else ()
+        return ("response", index, self._source_version, digest(cam, params.intensity, segment_key))
+
+    def _memo(self, stage: str, scope: Key, run: Run) -> Memo:
+        """Preparations are kept for the plane that the user is at, and for no other."""
+        return self.cache.memo(("prepared", stage), scope) if run.prepares else forgetful
+
+    def _cached(self, key: Key, run: Run, compute: Callable[[], Any]) -> Any:
+        found = self.cache.get(key)
+        if found is None:
+            start = time.perf_counter()
+            found = compute()
+            run.seconds[str(key[0])] += time.perf_counter() - start
+            self.cache.put(key, found)
+        return found
+
+    def _kind(self, index: PlaneIndex, params: RefitParams) -> str:
+        """What made the segmenter run: another slice, or which of its parameters."""
+        before, group = self._clustered, params.segmenter_params
+        if before is None or before[:2] != (index, params.segmenter):
+            return f"{params.segmenter} slice"
+        moved = [
+            name for name in type(group).model_fields if getattr(group, name) != getattr(before[2], name)
+        ]
+        return f"{params.segmenter} {' '.join(moved) or 'slice'}"
+
+    def _limits(self, params: RefitParams) -> IntensityRange:
+        intensity = params.intensity
+        if intensity.mode == "percentile" and intensity.scope == "slice":
+            return IntensityRange(0.0, 0.0)
+        key = (
+            intensity.mode,
+            intensity.low_percentile,
+            intensity.high_percentile,
+            intensity.window_level,
+            intensity.window_width,
+        )
+        if self._range is None or key != self._range_key:
+            self._range, self._range_key = measure_range(self.grid.planes.array, intensity), key
+        return self._range
+
+    def _cam_input(self, index: PlaneIndex, params: RefitParams, run: Run) -> NDArray[np.float32]:
+        image = self.image(index, params, run)
+        if params.cam.cam_input == "image":
+            return image
+        return self.segments(index, image, params, run).simplified
