@@ -10,7 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy import ndimage
+from skimage.measure import label
 
+from napari_refit.uss import edges as edges_module
+from napari_refit.uss.checks import numbered
 from napari_refit.uss.edges import clusters_from_edges, connected_clusters, edge_map, simplify
 
 SHAPES = st.one_of(
@@ -30,6 +33,15 @@ def connected_by_scipy(labels: np.ndarray) -> list[frozenset[int]]:
         components, count = ndimage.label(labels == value)
         regions += [frozenset(np.flatnonzero(components == number + 1)) for number in range(count)]
     return regions
+
+
+def connected_by_skimage(labels: np.ndarray) -> np.ndarray:
+    """scikit-image's regions, numbered 1..n by their first pixels, which it does not do in volumes."""
+    regions = label(
+        np.unique(labels, return_inverse=True)[1].reshape(labels.shape), background=-1, connectivity=1
+    )
+    _, first, place = np.unique(regions, return_index=True, return_inverse=True)
+    return 1 + np.argsort(np.argsort(first))[place].reshape(labels.shape)
 
 
 def as_regions(clusters: np.ndarray) -> list[frozenset[int]]:
@@ -55,6 +67,39 @@ def test_connected_clusters_are_the_regions_of_each_label(labels: np.ndarray) ->
     assert np.array_equal(connected_clusters(clusters), clusters)
 
 
+@pytest.fixture(params=[1, 2, 3, 7])
+def bands(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Cut images of any size into this many bands."""
+    monkeypatch.setattr(edges_module, "_n_bands", lambda n_pixels: request.param)
+    return request.param
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.int64])
+@pytest.mark.parametrize("shape", [(40, 31), (1, 50), (50, 1), (9, 12, 11), (12, 1, 9), (3, 20, 1)])
+def test_bands_change_nothing(bands: int, shape: tuple[int, ...], dtype: type) -> None:
+    rng = np.random.default_rng(len(shape) * shape[0])
+    for n_labels, smoothing in ((2, 0), (3, 1), (12, 2)):
+        smooth = ndimage.gaussian_filter(rng.normal(size=shape), smoothing)
+        cuts = np.quantile(smooth, np.linspace(0, 1, n_labels + 1)[1:-1])
+        labels = np.digitize(smooth, cuts).astype(dtype) - 1
+        assert np.array_equal(connected_clusters(labels), connected_by_skimage(labels))
+        assert np.array_equal(connected_clusters(labels[::-1].T), connected_by_skimage(labels[::-1].T))
+        successors = [
+            np.diff(labels, axis=axis, append=labels.take([-1], axis)) for axis in range(labels.ndim)
+        ]
+        assert np.array_equal(edge_map(labels), np.any(successors, axis=0))
+        image = rng.random((*shape, 2))
+        means = np.stack([ndimage.mean(image[..., channel], labels, labels) for channel in (0, 1)], axis=-1)
+        assert np.allclose(simplify(image, labels), means)
+
+
+def test_a_spiral_is_one_cluster(bands: int) -> None:
+    """The arms of a spiral meet only in its middle: joined late, and through many joints."""
+    y, x = np.mgrid[-40:41, -40:41]
+    labels = (np.hypot(y, x) + 8 * np.arctan2(y, x) / (2 * np.pi)) % 8 < 4
+    assert np.array_equal(connected_clusters(labels), connected_by_skimage(labels))
+
+
 def test_clusters_of_a_volume_are_numbered_by_their_first_voxels() -> None:
     labels = np.array([[[0], [1]], [[-1], [-1]]])
     assert connected_clusters(labels).ravel().tolist() == [1, 2, 3, 3]
@@ -75,6 +120,32 @@ def test_extreme_labels_are_labels_like_any_other(low: int, high: int, dtype: ty
     assert np.array_equal(connected_clusters(labels), [[1, 2, 2], [1, 1, 2]])
     assert np.array_equal(edge_map(labels), [[True, True, False], [False, True, False]])
     assert np.array_equal(simplify([[0, 6, 6], [0, 3, 6]], labels), [[1, 6, 6], [1, 1, 6]])
+
+
+@pytest.mark.parametrize("dtype", [">i4", ">u2", ">i8"])
+def test_labels_of_a_foreign_byte_order(dtype: str) -> None:
+    labels = np.array([[3, 3, 260], [3, 260, 260]], dtype=dtype)
+    assert connected_clusters(labels).tolist() == [[1, 1, 2], [1, 2, 2]]
+    assert edge_map(labels).tolist() == [[False, True, False], [True, False, False]]
+    assert simplify(np.array([[0, 6, 6], [0, 3, 6]], ">f4"), labels).tolist() == [[2, 2, 5], [2, 5, 5]]
+
+
+def test_arrays_that_may_not_be_written_to() -> None:
+    labels, image = np.array([[3, 3, 7]]), np.array([[0.0, 1.0, 2.0]])
+    labels.flags.writeable = image.flags.writeable = False
+    assert connected_clusters(labels).tolist() == [[1, 1, 2]]
+    assert edge_map(labels).tolist() == [[False, True, False]]
+    assert simplify(image, labels).tolist() == [[0.5, 0.5, 2]]
+
+
+@QUICK
+@given(LABELS)
+def test_numbered_keeps_the_order_of_labels(labels: np.ndarray) -> None:
+    places, count = numbered(labels)
+    values, expected = np.unique(labels, return_inverse=True)
+    assert places.dtype == np.int64
+    assert count == len(values)
+    assert np.array_equal(places, expected.reshape(labels.shape))
 
 
 @QUICK

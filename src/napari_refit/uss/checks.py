@@ -126,6 +126,48 @@ def label_map(labels: Any, name: str) -> NDArray[Any]:
     return checked
 
 
+def comparable(labels: NDArray[Any]) -> NDArray[Any]:
+    """Return labels as the compiled loops take them; equal ones stay equal, different ones different.
+
+    Parameters
+    ----------
+    labels : ndarray
+        Booleans or integers.
+
+    Returns
+    -------
+    ndarray of int32 or int64
+        As `loopable` returns it. Labels from 0 up keep their values where int64 holds them.
+
+    Examples
+    --------
+    >>> comparable(np.array([True, False]))
+    array([1, 0], dtype=int32)
+    """
+    bits = 8 * labels.dtype.itemsize
+    if bits < 32:
+        return loopable(labels, np.int32)
+    if labels.dtype.kind == "u":
+        return loopable(labels, f"uint{bits}").view(f"int{bits}")
+    return loopable(labels, f"int{bits}")
+
+
+def loopable(array: NDArray[Any], dtype: Any) -> NDArray[Any]:
+    """Return an array that needs no compiled variant of its own: contiguous, native, and marked writeable.
+
+    Parameters
+    ----------
+    array : ndarray
+    dtype : dtype_like
+
+    Returns
+    -------
+    ndarray
+        Not copied when it is all that; nobody may write to it nonetheless.
+    """
+    return np.require(array, dtype=dtype, requirements=["C", "W"])
+
+
 def numbered(labels: NDArray[Any]) -> tuple[NDArray[np.int64], int]:
     """Renumber labels as 0, 1, ... in the order of their values.
 
@@ -147,10 +189,13 @@ def numbered(labels: NDArray[Any]) -> tuple[NDArray[np.int64], int]:
     (array([[1, 0],
            [1, 2]]), 3)
     """
-    if labels.dtype.kind != "b" and int(labels.min()) >= 0 and int(labels.max()) < 4 * labels.size:
+    if int(labels.min()) >= 0 and int(labels.max()) < 4 * labels.size:
+        from napari_refit.uss.edges_kernel import mark_present
+
+        places = comparable(labels)
         present = np.zeros(int(labels.max()) + 1, dtype=np.int64)
-        present[labels] = 1
+        mark_present(places.ravel(), present)
         ranks = np.cumsum(present)
-        return ranks[labels] - 1, int(ranks[-1])
+        return (ranks - 1)[places], int(ranks[-1])
     values, inverse = np.unique(labels, return_inverse=True)
     return inverse.reshape(labels.shape).astype(np.int64), len(values)
