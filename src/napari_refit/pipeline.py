@@ -174,6 +174,9 @@ class Refit:
     def plane(self, positions: Mapping[int, int], **watch: Any) -> SliceResult:
         """Refine the plane at these positions (axis to position on every axis that is cut)."""
         index = self.grid.index(positions)
+        on_coarse = watch.pop("on_coarse", None)
+        if on_coarse is not None:
+            watch["on_coarse"] = lambda found: on_coarse(self.grid.turned(index, found))
         return self.grid.turned(index, refine_plane(self.stages, index, self.params, Run(Watch(**watch))))
 
     def displayed_plane(self, positions: Mapping[int, int], **watch: Any) -> SliceResult:

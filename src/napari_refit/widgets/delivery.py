@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtCore import QObject, Signal
 
 from napari_refit.planes import PlaneIndex
 from napari_refit.widgets.layers import Outputs
 from napari_refit.widgets.planes import OpenPlane, finest, take
 from napari_refit.widgets.scores import ScoreBook
-from napari_refit.widgets.watching import LabelsWatch
+from napari_refit.widgets.watching import LabelsWatch, single_shot
 from napari_refit.widgets.workbench import PlaneDone, VolumeDone
 
 DRAW_DELAY = 200
@@ -47,8 +47,8 @@ class Delivery(QObject):
         self.plane: OpenPlane | None = None
         self._outputs: dict[Any, Outputs] = {}
         self._watch = LabelsWatch(self._on_edited, self._on_redrawn)
-        self._draw_timer = self._timer(DRAW_DELAY, self.draw)
-        self._compare_timer = self._timer(COMPARE_DELAY, self._compare_locks)
+        self._draw_timer = single_shot(self, DRAW_DELAY, self.draw)
+        self._compare_timer = single_shot(self, COMPARE_DELAY, self._compare_locks)
 
     @property
     def outputs(self) -> Outputs | None:
@@ -71,6 +71,8 @@ class Delivery(QObject):
 
     def look_at(self, plane: OpenPlane | None) -> None:
         """Another plane is open."""
+        if self.plane != plane:
+            self.drop_coarse()
         self.plane = plane
         outputs = self.outputs
         labels = None if outputs is None else outputs["labels"]
@@ -93,7 +95,12 @@ class Delivery(QObject):
             and done.order.same(whole.order)
             and tuple(axis for axis, _ in done.index) != whole.axes
         )
-        if done.force or not seen_from_aside:
+        if done.result.coarse:
+            if self.plane is None or done.index != self.plane.index or seen_from_aside:
+                return False
+            with self._watch.muted():
+                outputs.write_coarse(done.index, done.result)
+        elif done.force or not seen_from_aside:
             # A volume that was just refined stays as it is while the user looks at it along another axis.
             with self._watch.muted():
                 outputs.write(done.index, done.result, undoable=done.force)
@@ -103,6 +110,18 @@ class Delivery(QObject):
         elif not self._draw_timer.isActive():
             self._draw_timer.start()
         return outputs is self.outputs
+
+    def takes_coarse(self, index: PlaneIndex) -> bool:
+        """Whether a coarse answer may be shown: never on what the user locked, or could undo."""
+        locks = None if self.outputs is None else self.outputs.locks
+        return locks is None or not (index in locks or locks.was_painted(index))
+
+    def drop_coarse(self) -> None:
+        """Put back what a coarse answer covered, where no sharp one followed."""
+        for outputs in self._outputs.values():
+            with self._watch.muted():
+                outputs.drop_coarse()
+                outputs.refresh()
 
     def take_volume(self, done: VolumeDone) -> None:
         """Every plane was delivered."""
@@ -173,6 +192,7 @@ class Delivery(QObject):
 
     def close(self) -> None:
         """Let go of the layers, which stay in the viewer."""
+        self.drop_coarse()
         self._watch.follow(None)
         self._draw_timer.stop()
         self._compare_timer.stop()
@@ -229,10 +249,3 @@ class Delivery(QObject):
         if self.plane is not None and self.plane.index in outputs.book.dice:
             outputs.book.due.add(self.plane.index)
         self.edited.emit()
-
-    def _timer(self, milliseconds: int, slot: Any) -> QTimer:
-        timer = QTimer(self)
-        timer.setSingleShot(True)
-        timer.setInterval(milliseconds)
-        timer.timeout.connect(slot)
-        return timer

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -59,6 +59,9 @@ class Outputs:
         self.refined_whole: VolumeDone | None = None
         self._layers: dict[str, Any] = {}
         self._last: dict[str, Any] = {}
+        self._shown: dict[str, tuple[PlaneIndex, Any]] = {}
+        self._stale: set[str] = set()
+        self._covered: tuple[PlaneIndex, dict[str, NDArray[Any]]] | None = None
 
     def __getitem__(self, role: str) -> Any:
         """The layer of a role, or None where the user deleted or replaced it."""
@@ -93,6 +96,7 @@ class Outputs:
             layer = self._new(role)
             self.viewer.layers.insert(self._place(role), layer)
             self._layers[role] = layer
+            self._shown.pop(role, None)
 
     def restore(self) -> None:
         """Make the layers that the user deleted again, and forget what was locked in lost labels."""
@@ -127,40 +131,62 @@ class Outputs:
 
         Nothing is drawn before `refresh`.
         """
-        where = expression(index, len(self.shape))
+        self._covered = None
         self._last = {"index": index, "result": result}
-        response = self._shown_response(result)
-        for role, values in (
-            ("edges", result.edges),
-            ("simplified", result.simplified),
-            ("response", response),
-        ):
-            layer = self[role]
-            if layer is not None and values is not None and _same_plane(finest(layer)[where], values):
-                finest(layer)[where] = values
+        self._show("edges", index, result.edges)
+        self._show("simplified", index, result.simplified)
         if result.response is None:
             return False
+        self._show("response", index, result.response, lambda: self._shown_response(result))
         self.class_numbers = result.class_numbers
         self.fit_type(result.mask.dtype)
-        self.cam_mask[where] = result.cam_mask
+        self.cam_mask[expression(index, len(self.shape))] = result.cam_mask
         layer = self["labels"]
         if layer is None or not labels or index in self.locks:
             return False
-        write_plane(layer, index, result.mask, self.locks, undoable=undoable)
+        if write_plane(layer, index, result.mask, self.locks, undoable=undoable):
+            self._stale.add("labels")
         return True
+
+    def write_coarse(self, index: PlaneIndex, result: Any) -> None:
+        """Show a coarse answer; `drop_coarse` puts back what it covers, unless a sharp one was written since."""
+        where = expression(index, len(self.shape))
+        covered = self._covered
+        if covered is None or covered[0] != index:
+            self.drop_coarse()
+            there = {role: np.array(finest(layer)[where]) for role, layer in self._there().items()}
+            covered = (index, {**there, "cam": self.cam_mask[where].copy()})
+        self.write(index, result)
+        self._covered = covered
+
+    def drop_coarse(self) -> None:
+        """Put back what a coarse answer covers; planes that the user locked meanwhile stay."""
+        if self._covered is None:
+            return
+        (index, planes), self._covered = self._covered, None
+        where = expression(index, len(self.shape))
+        self.cam_mask[where] = planes.pop("cam")
+        for role, layer in self._there().items():
+            if role not in planes or not _same_plane(finest(layer)[where], planes[role]):
+                continue
+            if role == "labels" and index not in self.locks:
+                write_plane(layer, index, planes[role], self.locks)
+            elif role != "labels":
+                finest(layer)[where] = planes[role]
+            self._shown.pop(role, None)
+            self._stale.add(role)
 
     def write_state(self, index: PlaneIndex, edges: NDArray[np.bool_]) -> None:
         """Show the edges of an intermediate state."""
-        layer = self["edges"]
-        if layer is not None:
-            finest(layer)[expression(index, len(self.shape))] = edges
-            self.refresh(("edges",))
+        self._show("edges", index, edges)
+        self.refresh()
 
     def show_class(self, name: str | None) -> None:
         """Choose the class whose response is shown; None: the highest over the classes."""
         if name == self.shown_class:
             return
         self.shown_class = name
+        self._shown.pop("response", None)
         layer = self["response"]
         if layer is not None:
             # A fresh zeroed array costs nothing until it is written, unlike clearing the old one.
@@ -169,14 +195,15 @@ class Outputs:
                 values = self._shown_response(self._last["result"])
                 if values is not None:
                     layer.data[expression(self._last["index"], len(self.shape))] = values
-            self.refresh(("response",))
+            self._stale.add("response")
+            self.refresh()
 
-    def refresh(self, roles: Iterable[str] = ROLES) -> None:
-        """Draw what was written."""
-        for role in roles:
-            layer = self[role]
-            if layer is not None and layer.visible:
-                layer.refresh(extent=False, highlight=False)
+    def refresh(self) -> None:
+        """Draw what was written, and nothing else; a hidden layer is drawn when it is shown."""
+        for role, layer in self._there().items():
+            if role in self._stale and layer.visible:
+                layer.refresh(extent=False, highlight=False, thumbnail=False)
+        self._stale.clear()
 
     def fit_type(self, dtype: np.dtype) -> None:
         """Widen the labels where class numbers do not fit their type."""
@@ -185,6 +212,24 @@ class Outputs:
         layer = self["labels"]
         if layer is not None and layer.data.dtype.itemsize < dtype.itemsize:
             layer.data = layer.data.astype(dtype)
+
+    def _there(self) -> dict[str, Any]:
+        """The layers that are there, by role."""
+        return {role: layer for role in ROLES if (layer := self[role]) is not None}
+
+    def _show(
+        self, role: str, index: PlaneIndex, array: NDArray[Any], values: Callable[[], Any] | None = None
+    ) -> None:
+        """Write a plane, unless this very array is what the layer shows there already."""
+        layer, before = self[role], self._shown.get(role)
+        if layer is None or (before is not None and before[0] == index and _same_memory(before[1], array)):
+            return
+        plane = finest(layer)[expression(index, len(self.shape))]
+        shown = array if values is None else values()
+        if _same_plane(plane, shown):
+            plane[...] = shown
+            self._shown[role] = (index, array)
+            self._stale.add(role)
 
     def _shown_response(self, result: Any) -> NDArray[np.float32] | None:
         if result.response is None:
@@ -249,6 +294,12 @@ def class_colors() -> DirectLabelColormap:
     for number in range(1, 256):
         colors[number] = CLASS_COLORS[(number - 1) % len(CLASS_COLORS)]
     return DirectLabelColormap(color_dict=colors)
+
+
+def _same_memory(one: NDArray[Any], other: NDArray[Any]) -> bool:
+    """Whether two arrays are the same view; both are alive, so equal addresses mean equal memory."""
+    keys = ("data", "shape", "strides")
+    return one is other or all(one.__array_interface__[key] == other.__array_interface__[key] for key in keys)
 
 
 def _same_plane(there: NDArray[Any], values: NDArray[Any]) -> bool:

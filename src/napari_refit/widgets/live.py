@@ -28,11 +28,20 @@ class Task:
     ----------
     exclusive : bool
         Whether the job runs to its end although newer requests wait.
+    background : bool
+        Whether it works ahead while nothing is asked for: it reports nothing, and gives way to any request.
     """
 
-    def __init__(self, job: Callable[[Task], Any], messages: SimpleQueue, exclusive: bool) -> None:
+    def __init__(
+        self,
+        job: Callable[[Task], Any],
+        messages: SimpleQueue,
+        exclusive: bool = False,
+        background: bool = False,
+    ) -> None:
         self.job = job
         self.exclusive = exclusive
+        self.background = background
         self._messages = messages
         self._stop = threading.Event()
 
@@ -56,13 +65,18 @@ class Task:
         """Deliver a part of the result."""
         self.say("part", value)
 
+    def notice(self, text: str) -> None:
+        """Say something that the user should read."""
+        self.say("notice", text)
+
     def progress(self, done: int, total: int, text: str = "") -> None:
         """Say how far the job is."""
         self.say("progress", (done, total, text))
 
     def say(self, kind: str, value: object = None) -> None:
         """Put a message where the window's thread finds it."""
-        self._messages.put((self, kind, value))
+        if not self.background:
+            self._messages.put((self, kind, value))
 
 
 class _Engine:
@@ -80,10 +94,10 @@ class _Engine:
         with self._condition:
             if self._closed:
                 return
-            for other in [item for item in self._waiting if not item.exclusive]:
+            for other in [item for item in self._waiting if _gives_way(item, task)]:
                 other.stop()
                 self._waiting.remove(other)
-            if self._running is not None and not self._running.exclusive:
+            if self._running is not None and _gives_way(self._running, task):
                 self._running.stop()
             self._waiting.append(task)
             if self._thread is None:
@@ -113,7 +127,8 @@ class _Engine:
     @property
     def busy(self) -> bool:
         with self._condition:
-            return bool(self._waiting) or self._running is not None
+            tasks = [*self._waiting, *([] if self._running is None else [self._running])]
+            return any(not task.background for task in tasks)
 
     def _run(self) -> None:
         while True:
@@ -139,6 +154,10 @@ class _Engine:
             task.say("failed", one_line(error))
 
 
+def _gives_way(task: Task, newer: Task) -> bool:
+    return task.background or not (task.exclusive or newer.background)
+
+
 _ENGINES: weakref.WeakSet[_Engine] = weakref.WeakSet()
 
 
@@ -162,7 +181,7 @@ class LiveLoop(QObject):
 
     Signals
     -------
-    stage(str), state(object), progress(int, int, str), part(object)
+    stage(str), state(object), progress(int, int, str), part(object), notice(str)
         What the running job reports.
     finished(object), failed(str), cancelled()
         How it ended.
@@ -174,6 +193,7 @@ class LiveLoop(QObject):
     state = Signal(object)
     progress = Signal(int, int, str)
     part = Signal(object)
+    notice = Signal(str)
     finished = Signal(object)
     failed = Signal(str)
     cancelled = Signal()
@@ -204,6 +224,10 @@ class LiveLoop(QObject):
         """
         self._engine.submit(Task(job, self._engine.messages, exclusive))
         self._timer.start()
+
+    def work_ahead(self, job: Callable[[Task], Any]) -> None:
+        """Run ``job(task)`` when nothing else is asked for; it reports nothing, and any request stops it."""
+        self._engine.submit(Task(job, self._engine.messages, background=True))
 
     def cancel(self) -> None:
         """Stop whatever runs or waits; nothing more of it is delivered but `cancelled`."""

@@ -155,8 +155,10 @@ class Locks:
 
 def write_plane(
     layer: Any, index: PlaneIndex, values: NDArray[Any], locks: Locks, *, undoable: bool = False
-) -> None:
+) -> bool:
     """Write an automatic plane into a labels layer, around locked planes that cross it.
+
+    Returns whether anything changed.
 
     Where the layer may hold undo steps for the plane, the change becomes an undo step of its own: otherwise
     undoing an older stroke would put back pixels that are long gone.
@@ -167,19 +169,18 @@ def write_plane(
     protected = locks.protected(index)
     if protected is not None:
         values = np.where(protected, current, values)
-    if undoable or locks.was_painted(index):
+    changed = not np.array_equal(current, values)
+    if changed and (undoable or locks.was_painted(index)):
         rows, columns = np.nonzero(current != values)
-        if len(rows):
-            places = iter((rows, columns))
-            cut = dict(index)
-            where = tuple(
-                np.full(len(rows), cut[axis]) if axis in cut else next(places) for axis in range(ndim)
-            )
-            layer.data_setitem(where, values[rows, columns], refresh=False)
-    else:
+        places = iter((rows, columns))
+        cut = dict(index)
+        where = tuple(np.full(len(rows), cut[axis]) if axis in cut else next(places) for axis in range(ndim))
+        layer.data_setitem(where, values[rows, columns], refresh=False)
+    elif changed:
         layer.data[expression(index, ndim)] = values
     locks.note_written(index, values)
     locks.note_crossed(layer.data, index)
+    return changed
 
 
 def _positions(part: Any) -> list[int]:

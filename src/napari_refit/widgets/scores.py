@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtCore import QObject, Signal
 
 from napari_refit.planes import PlaneIndex
 from napari_refit.widgets.live import LiveLoop, Task
 from napari_refit.widgets.planes import OpenPlane, finest, other_grid, spacing_of, stack_expression, take
-from napari_refit.widgets.watching import Connections
+from napari_refit.widgets.watching import Connections, single_shot
 
 SLICE_DELAY = 120
 VOLUME_DELAY = 700
@@ -157,8 +157,8 @@ class ScoreKeeper(QObject):
         self._loop = LiveLoop(self)
         self._loop.part.connect(self._on_part)
         self._loop.failed.connect(self.note)
-        self._slice_timer = self._timer(SLICE_DELAY, self._measure)
-        self._volume_timer = self._timer(VOLUME_DELAY, self._measure_all)
+        self._slice_timer = single_shot(self, SLICE_DELAY, self._measure)
+        self._volume_timer = single_shot(self, VOLUME_DELAY, self._measure_all)
         self._volume_due = False
 
     def set_truth(self, layer: Any) -> None:
@@ -191,13 +191,6 @@ class ScoreKeeper(QObject):
         self._slice_timer.stop()
         self._volume_timer.stop()
         self._loop.close()
-
-    def _timer(self, milliseconds: int, slot: Callable[[], None]) -> QTimer:
-        timer = QTimer(self)
-        timer.setSingleShot(True)
-        timer.setInterval(milliseconds)
-        timer.timeout.connect(slot)
-        return timer
 
     def _measure_all(self) -> None:
         self._volume_due = True

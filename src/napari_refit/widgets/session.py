@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from qtpy.QtCore import QObject, QTimer, Signal
+from qtpy.QtCore import QObject, Signal
 
 from napari_refit.recipe import RefitParams
 from napari_refit.widgets.delivery import Delivery
 from napari_refit.widgets.layers import Outputs
 from napari_refit.widgets.live import LiveLoop
+from napari_refit.widgets.look_ahead import LookAhead
 from napari_refit.widgets.planes import (
     NoPlaneError,
     OpenPlane,
@@ -21,8 +21,8 @@ from napari_refit.widgets.planes import (
     spacing_of,
 )
 from napari_refit.widgets.scores import ScoreKeeper
-from napari_refit.widgets.watching import Connections
-from napari_refit.widgets.workbench import ClassesKnown, Order, PlaneDone, VolumeDone, Workbench
+from napari_refit.widgets.watching import Connections, single_shot
+from napari_refit.widgets.workbench import ClassesKnown, Order, PlaneDone, VolumeDone, Workbench, summary
 
 NO_IMAGE = "Open an image, then choose it above."
 NO_RESPONSE = "Choose a classifier or a response map first."
@@ -87,6 +87,7 @@ class Session(QObject):
         self.live = True
         self.volume_running = False
         self._hint = NO_IMAGE
+        self._notice = ""
         self._version = self._response_version = 0
         self._force = False
         self._of_viewer = Connections(self)
@@ -104,10 +105,13 @@ class Session(QObject):
         self._loop.finished.connect(self._on_finished)
         self._loop.failed.connect(self._on_failed)
         self._loop.cancelled.connect(self._on_cancelled)
+        self._loop.notice.connect(self._on_notice)
+        self._ahead = LookAhead(self._loop, self._bench, self)
+        self._ahead.warm_up()
         self.scores = ScoreKeeper(self.layers, self)
         self.layers.edited.connect(self.scores.changed)
-        self._ask_timer = self._timer(self._ask)
-        self._look_timer = self._timer(self._look)
+        self._ask_timer = single_shot(self, 0, self._ask)
+        self._look_timer = single_shot(self, 0, self._look)
         self._of_viewer.listen(viewer.dims, ("point", "order", "ndisplay", "ndim"), self._on_dims)
         self._of_viewer.listen(viewer.layers, ("removed",), self._on_removed)
 
@@ -195,6 +199,7 @@ class Session(QObject):
         if order.model is None and order.response is None:
             self.error.emit(NO_RESPONSE)
             return
+        self.layers.drop_coarse()
         self.volume_running = True
         self.error.emit("")
         self.busy.emit(True)
@@ -221,6 +226,7 @@ class Session(QObject):
             connections.release()
         self._ask_timer.stop()
         self._look_timer.stop()
+        self._ahead.stop()
         self.layers.close()
         self.scores.close()
         self._loop.close()
@@ -312,7 +318,9 @@ class Session(QObject):
         if not (self.live or force):
             self.status.emit(LIVE_OFF)
             return
-        self._loop.request(self._bench.plane(self.order(), self.plane.index, force))
+        self._notice = ""
+        coarse = not force and self.layers.takes_coarse(self.plane.index)
+        self._loop.request(self._bench.plane(self.order(), self.plane.index, force, coarse))
 
     def _on_image_moved(self) -> None:
         self.layers.move_image()
@@ -347,7 +355,12 @@ class Session(QObject):
             self.classes.emit(part)
         elif isinstance(part, PlaneDone):
             self.layers.take_plane(part)
-            self.scores.changed()
+            if not part.result.coarse:
+                self.scores.changed()
+
+    def _on_notice(self, text: str) -> None:
+        self._notice = text
+        self.status.emit(text)
 
     def _on_progress(self, done: int, total: int, text: str) -> None:
         self.progress.emit(done, total)
@@ -359,18 +372,21 @@ class Session(QObject):
             self.layers.take_volume(done)
             self._end_volume(summary(done))
         elif isinstance(done, PlaneDone) and self.layers.take_plane(done):
-            self.status.emit("")
+            self.status.emit(self._notice)
             self.message.emit(done.result.message)
             self.result.emit(done.result)
+            self._ahead.start(done.order, self.plane)
         self.scores.changed()
 
     def _on_failed(self, text: str) -> None:
+        self.layers.drop_coarse()
         if self.volume_running:
             self._end_volume("")
         self.status.emit("")
         self.error.emit(text)
 
     def _on_cancelled(self) -> None:
+        self.layers.drop_coarse()
         if self.volume_running:
             self._end_volume("Cancelled; the slices that were done stay.")
             self.layers.draw()
@@ -379,21 +395,3 @@ class Session(QObject):
         self.volume_running = False
         self.busy.emit(False)
         self.status.emit(text)
-
-    def _timer(self, slot: Callable[[], None]) -> QTimer:
-        timer = QTimer(self)
-        timer.setSingleShot(True)
-        timer.setInterval(0)
-        timer.timeout.connect(slot)
-        return timer
-
-
-def summary(done: VolumeDone) -> str:
-    """What happened, for the status line."""
-    text = f"Refined {done.n_slices} slices in {done.seconds:.1f} s"
-    if done.n_negative:
-        text += f"; {done.n_negative} predicted negative"
-    n_nothing = done.n_empty - done.n_negative
-    if n_nothing > 0:
-        text += f"; {n_nothing} {'more ' if done.n_negative else ''}came out empty"
-    return text + "."

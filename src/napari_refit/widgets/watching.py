@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from qtpy.QtCore import QObject
+from qtpy.QtCore import QObject, QTimer
 
 
 class Connections:
@@ -67,6 +67,15 @@ def call_when_destroyed(owner: QObject, method: Callable[[], None]) -> None:
 
 
 _SLOTS: set[Callable[[], None]] = set()
+
+
+def single_shot(owner: QObject, milliseconds: int, slot: Callable[[], Any]) -> QTimer:
+    """A timer that calls once each time it is started."""
+    timer = QTimer(owner)
+    timer.setSingleShot(True)
+    timer.setInterval(milliseconds)
+    timer.timeout.connect(slot)
+    return timer
 
 
 class LabelsWatch:

@@ -105,8 +105,10 @@ class Workbench:
         self._image: Order | None = None
         self._source: Order | None = None
 
-    def plane(self, order: Order, index: PlaneIndex, force: bool = False) -> Callable[[Task], PlaneDone]:
-        """A job that refines one plane."""
+    def plane(
+        self, order: Order, index: PlaneIndex, force: bool = False, coarse: bool = False
+    ) -> Callable[[Task], PlaneDone]:
+        """A job that refines one plane; ``coarse``: with a first answer at half resolution where it takes long."""
 
         def job(task: Task) -> PlaneDone:
             refit = self._pipeline(order, task)
@@ -115,8 +117,19 @@ class Workbench:
                 cancelled=task.cancelled,
                 on_stage=lambda name: task.stage(STAGES.get(name, f"{name}…")),
                 on_state=lambda labels: task.state((index, _edges(labels))),
+                on_coarse=(lambda found: task.part(PlaneDone(order, index, found))) if coarse else None,
+                on_notice=task.notice,
             )
             return PlaneDone(order, index, result, force)
+
+        return job
+
+    def look_ahead(self, order: Order, indices: list[PlaneIndex]) -> Callable[[Task], None]:
+        """A job that computes planes that the user may scroll to next."""
+
+        def job(task: Task) -> None:
+            if order.same_image(self._image) and order.same_source(self._source):
+                self._pipeline(order, task).prefetch([dict(index) for index in indices], task.cancelled)
 
         return job
 
@@ -173,6 +186,17 @@ class Workbench:
             task.part(ClassesKnown(tuple(classifier.classes), targets, layers))
         else:
             refit.use_nothing()
+
+
+def summary(done: VolumeDone) -> str:
+    """What happened, for the status line."""
+    text = f"Refined {done.n_slices} slices in {done.seconds:.1f} s"
+    if done.n_negative:
+        text += f"; {done.n_negative} predicted negative"
+    n_nothing = done.n_empty - done.n_negative
+    if n_nothing > 0:
+        text += f"; {n_nothing} {'more ' if done.n_negative else ''}came out empty"
+    return text + "."
 
 
 def describe(order: Order) -> dict[str, Any]:
