@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_refit.intensity import extremes
 from napari_refit.params import CamParams
 from napari_refit.planes import PlaneIndex, Planes
 
@@ -137,8 +138,7 @@ class OutsideResponse:
             if dtype.kind == "u":
                 self._limits = (0.0, float(np.iinfo(dtype).max))
             else:
-                values = np.asarray(self._values)
-                low, high = float(np.nanmin(values)), float(np.nanmax(values))
+                low, high = extremes(self._values)
                 inside = low >= 0 and high <= 1
                 self._limits = (0.0, 1.0) if inside or not high > low else (low, high)
         return self._limits
@@ -159,7 +159,7 @@ class ClassifierResponse:
 
     def __init__(self, source: Any, device: str | None = None) -> None:
         self._source = source
-        self._device = device
+        self._device: Any = device
         self._classifier: Any = None
 
     @property
@@ -167,8 +167,10 @@ class ClassifierResponse:
         """The loaded classifier."""
         if self._classifier is None:
             from napari_refit.cam.classifier import load_classifier
+            from napari_refit.devices import torch_device
 
-            self._classifier = load_classifier(self._source, device=self._device)
+            self._classifier = load_classifier(self._source, device=torch_device(self._device))
+            self._device = self._classifier.device
         return self._classifier
 
     @property

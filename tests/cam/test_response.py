@@ -13,12 +13,15 @@ from hypothesis.extra import numpy as arrays
 from torch import nn
 
 import napari_refit
+from napari_refit import devices
+from napari_refit.cam import classifier as classifier_module
 from napari_refit.cam import response
 from napari_refit.cam.classifier import PREDICTED, Classifier, load_classifier
 from napari_refit.cam.methods import METHOD_TITLES
 from napari_refit.cam.response import compute_responses, response_maps
 from napari_refit.errors import Cancelled
 from napari_refit.params import CamParams
+from napari_refit.responses import ClassifierResponse
 
 Tiny = Callable[..., nn.Sequential]
 
@@ -329,6 +332,73 @@ def test_an_exhausted_device_hands_over_to_the_cpu(
         found = compute_responses(classifier, planes, [0], CamParams(batch_size=1), device="meta")
     assert np.array_equal(found.maps, expected.maps)
     assert classifier.device.type == "meta"
+
+
+def test_a_device_that_lacks_an_operation_hands_over_to_the_cpu(
+    tiny: Tiny, planes: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    classifier = load_classifier(tiny())
+    expected = compute_responses(classifier, planes, [0])
+    weights = copy.deepcopy(classifier.module.state_dict())
+
+    def move(device: torch.device | str) -> Classifier:
+        classifier.module.to_empty(device=device)
+        if torch.device(device).type == "cpu":
+            classifier.module.load_state_dict(weights)
+        return classifier
+
+    monkeypatch.setattr(classifier, "to", move)
+    true_batch = response._batch
+
+    def lacking(classifier: Classifier, *rest: object) -> object:
+        if classifier.device.type == "meta":
+            raise NotImplementedError("The operator 'aten::x' is not currently implemented for this device")
+        return true_batch(classifier, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(response, "_batch", lacking)
+    with pytest.warns(RuntimeWarning, match="meta cannot run Sequential: going on with the CPU"):
+        found = compute_responses(classifier, planes, [0], device="meta")
+    assert np.array_equal(found.maps, expected.maps)
+    assert classifier.device.type == "meta"
+
+
+def test_the_pipelines_classifier_goes_to_the_fastest_device(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(devices, "fastest", lambda: torch.device("meta"))
+    assert ClassifierResponse(tiny()).classifier.device.type == "meta"
+    assert ClassifierResponse(tiny(), "cpu").classifier.device.type == "cpu"
+
+
+@pytest.mark.filterwarnings("error")
+def test_read_only_planes_of_any_layout(tiny: Tiny, planes: np.ndarray) -> None:
+    expected = response_maps(tiny(), planes)
+    turned = np.asfortranarray(planes)
+    turned.setflags(write=False)
+    assert np.array_equal(response_maps(tiny(), turned), expected)
+    assert np.array_equal(response_maps(tiny(), np.stack([planes, planes], -1)[..., 0]), expected)
+
+
+def test_the_last_stage_of_a_module_is_looked_for_once(
+    tiny: Tiny, planes: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[None] = []
+    search = classifier_module.last_convolutional_stage
+
+    def counted(module: nn.Module, sample: torch.Tensor) -> str:
+        asked.append(None)
+        return search(module, sample)
+
+    monkeypatch.setattr(classifier_module, "last_convolutional_stage", counted)
+    module = tiny()
+    for _ in range(2):
+        response_maps(module, planes)
+    assert len(asked) == 1
+    response_maps(module, planes[:, :20])
+    assert len(asked) == 2
+    module[0].append(nn.Sequential(nn.Conv2d(8, 8, 1), nn.ReLU()))
+    response_maps(module, planes)
+    assert len(asked) == 3
 
 
 def test_shapes_of_the_public_function(tiny: Tiny) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import os
+import weakref
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from typing import Any
@@ -18,6 +19,11 @@ from napari_refit.devices import torch_device
 
 PREDICTED = -1
 """Stands for the class that the classifier believes in most, plane by plane."""
+
+# Finding the last stage takes a run of the network, and a bare module is wrapped anew by every call.
+_STAGES: weakref.WeakKeyDictionary[nn.Module, tuple[Any, dict[tuple[int, int], str]]] = (
+    weakref.WeakKeyDictionary()
+)
 
 # ITU-R BT.601, as for the grey values of a photograph.
 _GREY = (0.299, 0.587, 0.114)
@@ -87,7 +93,7 @@ class Classifier:
         self.architecture = architecture or type(module).__name__
         self.name = name or self.architecture
         self._checksum = checksum
-        self._default_layers: dict[tuple[int, int], str] = {}
+        self._default_layers: dict[tuple[int, int], str] | None = None
 
     def __repr__(self) -> str:
         shown = ", ".join(self.classes[:5]) + (", ..." if len(self.classes) > 5 else "")
@@ -173,14 +179,16 @@ class Classifier:
             raise ValueError(f"no class {int(value)} in {self.name}, which has {len(self.classes)}")
         return int(value)
 
-    def prepare(self, planes: np.ndarray) -> Tensor:
-        """Turn planes into the network's input, on the CPU.
+    def prepare(self, planes: np.ndarray, device: torch.device | None = None) -> Tensor:
+        """Turn planes into the network's input.
 
         Parameters
         ----------
         planes : array, shape (N, H, W) or (N, H, W, C)
             Real numbers in [0, 1]; NaN and infinite values count as 0. Grey planes are repeated for a network of
             several channels; colour becomes grey for a network of one; a fourth channel (alpha) is dropped.
+        device : torch.device, optional
+            Where to compute; the CPU when left out.
 
         Returns
         -------
@@ -192,31 +200,40 @@ class Classifier:
         ValueError
             If the shape or number of channels does not fit.
         """
-        values = np.nan_to_num(np.asarray(planes, dtype=np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+        # A copy: the caller's array may be read-only, which tensors cannot be.
+        values = np.array(planes, dtype=np.float32, order="C")
         if values.ndim == 3:
             values = values[..., None]
         if values.ndim != 4 or 0 in values.shape:
             raise ValueError(f"planes must have shape (N, H, W) or (N, H, W, C), got {np.shape(planes)}")
-        x = torch.from_numpy(np.ascontiguousarray(np.moveaxis(values, -1, 1)))
-        x = self._fit_channels(x)
+        x = torch.from_numpy(values).to(device or "cpu").nan_to_num_(nan=0.0, posinf=0.0, neginf=0.0)
+        x = self._fit_channels(x.permute(0, 3, 1, 2))
         if self.input_size is not None and tuple(x.shape[-2:]) != (self.input_size, self.input_size):
             x = nn.functional.interpolate(
                 x, (self.input_size, self.input_size), mode="bilinear", align_corners=False, antialias=True
             )
-        x = (x - torch.tensor(self.mean)[:, None, None]) / torch.tensor(self.std)[:, None, None]
+        if any(self.mean):
+            x = x - x.new_tensor(self.mean)[:, None, None]
+        if set(self.std) != {1.0}:
+            x = x / x.new_tensor(self.std)[:, None, None]
         weight = next(self.module.parameters(), None)
-        return x if weight is None else x.to(weight.dtype)
+        return (
+            x.expand(-1, self.in_channels, -1, -1)
+            .contiguous()
+            .to(x.dtype if weight is None else weight.dtype)
+        )
 
     def _fit_channels(self, x: Tensor) -> Tensor:
         channels = x.shape[1]
         if channels == self.in_channels:
             return x
         if channels == 1:
-            return x.expand(-1, self.in_channels, -1, -1)
+            # Repeated once it has its final size.
+            return x
         if channels in (3, 4) and self.in_channels in (1, 3):
             x = x[:, :3]
             return (
-                x if self.in_channels == 3 else (x * torch.tensor(_GREY)[:, None, None]).sum(1, keepdim=True)
+                x if self.in_channels == 3 else (x * x.new_tensor(_GREY)[:, None, None]).sum(1, keepdim=True)
             )
         raise ValueError(
             f"planes have {channels} channels, the classifier {self.name} wants {self.in_channels}"
@@ -224,10 +241,21 @@ class Classifier:
 
     def default_layer(self, prepared: Tensor) -> str:
         """The layer that maps are read at when none is named, for inputs of this size (see `prepare`)."""
+        if self._default_layers is None:
+            self._default_layers = _known_stages(self.module)
         size = (int(prepared.shape[-2]), int(prepared.shape[-1]))
         if size not in self._default_layers:
             self._default_layers[size] = last_convolutional_stage(self.module, prepared[:1].to(self.device))
         return self._default_layers[size]
+
+
+def _known_stages(module: nn.Module) -> dict[tuple[int, int], str]:
+    """What was found out about a module of this structure before, by whichever wrapper."""
+    structure = tuple((name, type(part)) for name, part in module.named_modules())
+    known = _STAGES.get(module)
+    if known is None or known[0] != structure:
+        _STAGES[module] = known = (structure, {})
+    return known[1]
 
 
 def load_classifier(

@@ -1,4 +1,7 @@
-"""Running a CAM method of grad-cam on a batch: raw maps instead of normalised ones, and nothing left behind."""
+"""Running a CAM method on a batch: raw maps instead of normalised ones, and nothing left behind.
+
+Methods of `napari_refit.cam.gradient_maps` stay on the device; the others are those of the grad-cam package.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +17,9 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from napari_refit.cam.classifier import PREDICTED
-from napari_refit.cam.layers import find_layer, untouched
-from napari_refit.cam.methods import find_method
+from napari_refit.cam.gradient_maps import COMBINE, gradient_maps
+from napari_refit.cam.layers import evaluating, find_layer, untouched
+from napari_refit.cam.methods import find_key, find_method
 from napari_refit.cam.tap import Tap
 
 _MIRRORS: dict[str, tuple[tuple[int, ...], ...]] = {"flips": ((), (3,), (2,), (2, 3))}
@@ -27,7 +31,7 @@ _RANDOM = threading.Lock()
 
 @dataclass(frozen=True)
 class Explanation:
-    """Raw maps ``(N, n, h, w)``, at the layer's or the input's resolution, and logits ``(N, n_all)``; on the CPU."""
+    """Raw maps ``(N, n, h, w)``, at the layer's or the input's resolution, and logits ``(N, n_all)``; float32."""
 
     raw: Tensor
     logits: Tensor
@@ -72,35 +76,65 @@ def explain(
     Cancelled
         If ``cancelled()`` answered True.
     """
-    key, kind = find_method(method)
-    part = find_layer(module, layer)
-    run = _MethodRun(key, kind, Tap(module, part, layer, cancelled), activation, smoothing == "eigen")
-    with untouched(module), torch.inference_mode(False), _reproducible(key, x.device):
-        maps = []
-        try:
-            for mirror in _MIRRORS.get(smoothing, ((),)):
-                raw = run(x.flip(mirror) if mirror else x, targets)
-                maps.append(raw.flip(mirror) if mirror else raw)
-        except (AssertionError, AttributeError, IndexError, np.linalg.LinAlgError) as error:
-            reason = str(error) or type(error).__name__
-            raise ValueError(
-                f"CAM method {method!r} does not work with this network at layer {layer!r}: {reason}"
-            ) from error
-    return Explanation(torch.stack(maps).mean(0), run.logits.float().cpu())
+    key = find_key(method)
+    tap = Tap(module, find_layer(module, layer), layer, cancelled)
+    try:
+        with torch.inference_mode(False), _reproducible(key, x.device):
+            if key in COMBINE and smoothing != "eigen" and targets:
+                with evaluating(module):
+                    found = _natively(tap, x, targets, key, smoothing)
+                if found is not None:
+                    return found
+            with untouched(module):
+                return _by_package(tap, x, targets, key, smoothing, activation)
+    except (AssertionError, AttributeError, IndexError, np.linalg.LinAlgError) as error:
+        reason = str(error) or type(error).__name__
+        raise ValueError(
+            f"CAM method {method!r} does not work with this network at layer {layer!r}: {reason}"
+        ) from error
+
+
+def _natively(tap: Tap, x: Tensor, targets: Sequence[int], key: str, smoothing: str) -> Explanation | None:
+    """None where the network lets no gradient through while its first part runs without."""
+    maps: list[Tensor] = []
+    logits: Tensor | None = None
+    for mirror in _MIRRORS.get(smoothing, ((),)):
+        found = gradient_maps(tap, _mirrored(x, mirror), targets, COMBINE[key], logits)
+        if found is None:
+            return None
+        maps.append(_mirrored(found[0], mirror))
+        # The first run, of the image as it is, decides what all explain.
+        logits = found[1] if logits is None else logits
+    assert logits is not None
+    return Explanation(maps[0] if len(maps) == 1 else torch.stack(maps).mean(0), logits.float())
+
+
+def _by_package(
+    tap: Tap, x: Tensor, targets: Sequence[int], key: str, smoothing: str, activation: str
+) -> Explanation:
+    run = _MethodRun(key, tap, activation, smoothing == "eigen")
+    mirrors = _MIRRORS.get(smoothing, ((),))
+    maps = [_mirrored(run(_mirrored(x, mirror), targets), mirror) for mirror in mirrors]
+    return Explanation(torch.stack(maps).mean(0), run.logits.float())
+
+
+def _mirrored(values: Tensor, axes: tuple[int, ...]) -> Tensor:
+    return values.flip(axes) if axes else values
 
 
 class _MethodRun:
     """One method on one network; the logits of the first run decide about the targets of all."""
 
-    def __init__(self, key: str, kind: type, tap: Tap, activation: str, eigen: bool) -> None:
-        self.key, self.kind, self.tap = key, kind, tap
+    def __init__(self, key: str, tap: Tap, activation: str, eigen: bool) -> None:
+        self.key, self.kind = find_method(key)
+        self.tap = tap
         self.activation, self.eigen = activation, eigen
         self.logits = torch.empty(0)
 
     def __call__(self, x: Tensor, targets: Sequence[int]) -> Tensor:
         if not targets:
             self._believe(x)
-            return torch.zeros(len(x), 0, 1, 1)
+            return x.new_zeros(len(x), 0, 1, 1)
         with torch.enable_grad():
             maps = self._from_layer(x, targets) if self._reads_layer else self._whole(x, targets)
         values = np.stack([np.asarray(value, dtype=np.float32) for value in maps], axis=1)

@@ -108,29 +108,42 @@ def _grids(count: int) -> Iterator[tuple[int, int]]:
 
 
 @contextmanager
-def untouched(module: nn.Module) -> Iterator[None]:
-    """Within: evaluation mode, no parameter wants a gradient. Afterwards: as it was before, gradients included."""
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Within: evaluation mode. Afterwards: every part in the mode it was in."""
     modes = [(part, part.training) for part in module.modules()]
-    parameters = [(value, value.requires_grad, value.grad) for value in module.parameters()]
-    # Searches through the children stumble over the empty places that removed auxiliary classifiers leave.
-    holes = [(part, name) for part, _ in modes for name, child in part._modules.items() if child is None]
     try:
-        for part, name in holes:
-            del part._modules[name]
-            part.__dict__[name] = None
-        module.eval()
-        for value, _, _ in parameters:
-            value.requires_grad_(False)
+        if any(training for _, training in modes):
+            module.eval()
         yield
     finally:
-        for part, name in holes:
-            part.__dict__.pop(name, None)
-            part._modules[name] = None
         for part, training in modes:
-            part.training = training
-        for value, wanted, gradient in parameters:
-            value.requires_grad_(wanted)
-            value.grad = gradient
+            if part.training != training:
+                part.training = training
+
+
+@contextmanager
+def untouched(module: nn.Module) -> Iterator[None]:
+    """Within: evaluation mode, no parameter wants a gradient. Afterwards: as it was before, gradients included."""
+    parameters = [(value, value.requires_grad, value.grad) for value in module.parameters()]
+    # Searches through the children stumble over the empty places that removed auxiliary classifiers leave.
+    holes = [
+        (part, name) for part in module.modules() for name, child in part._modules.items() if child is None
+    ]
+    with evaluating(module):
+        try:
+            for part, name in holes:
+                del part._modules[name]
+                part.__dict__[name] = None
+            for value, _, _ in parameters:
+                value.requires_grad_(False)
+            yield
+        finally:
+            for part, name in holes:
+                part.__dict__.pop(name, None)
+                part._modules[name] = None
+            for value, wanted, gradient in parameters:
+                value.requires_grad_(wanted)
+                value.grad = gradient
 
 
 def layer_names(module: nn.Module, sample: Tensor | None = None) -> tuple[str, ...]:
@@ -161,10 +174,12 @@ def find_layer(module: nn.Module, name: str) -> nn.Module:
     ValueError
         If there is none of that name; the closest names are listed.
     """
-    layers = dict(module.named_modules())
-    if name and name in layers:
-        return layers[name]
-    names = [other for other in layers if other]
+    if name:
+        try:
+            return module.get_submodule(name)
+        except AttributeError:
+            pass
+    names = layer_names(module)
     close = difflib.get_close_matches(name, names, n=5, cutoff=0.4) or names[-5:]
     raise ValueError(f"no layer {name!r} in this network; close to it: {', '.join(close)}")
 

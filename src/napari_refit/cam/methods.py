@@ -106,6 +106,23 @@ def find_method(name: str) -> tuple[str, type]:
     return key, methods[key]
 
 
+def find_key(name: str) -> str:
+    """The key of a method, found without loading the package where its name is a known one.
+
+    Raises
+    ------
+    ValueError
+        As `find_method`.
+
+    Examples
+    --------
+    >>> find_key("Grad-CAM")
+    'gradcam'
+    """
+    key = method_key(name)
+    return key if key in METHOD_TITLES else find_method(name)[0]
+
+
 def _returns_map(value: type) -> bool:
     built_from = inspect.signature(value).parameters
     run = getattr(value, "forward", None)

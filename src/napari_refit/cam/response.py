@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from napari_refit.cam import explain
 from napari_refit.cam.classifier import PREDICTED, Classifier, load_classifier
-from napari_refit.cam.methods import ONE_PLANE_AT_A_TIME, find_method
+from napari_refit.cam.methods import ONE_PLANE_AT_A_TIME, find_key
 from napari_refit.devices import torch_device
 from napari_refit.errors import Cancelled
 from napari_refit.params import CamParams
@@ -68,7 +68,8 @@ def compute_responses(
     """Compute response maps.
 
     The network is left as it was: mode, gradients, hooks. When memory runs out the batch is halved, down to one
-    plane; then the work moves to the CPU. Both are said in a `RuntimeWarning`.
+    plane; then, as where the device lacks an operation, the work moves to the CPU. Both are said in a
+    `RuntimeWarning`.
 
     Parameters
     ----------
@@ -102,10 +103,11 @@ def compute_responses(
     targets = classifier.class_indices([int(index) for index in class_indices]) if len(class_indices) else ()
     if planes.ndim not in (3, 4) or 0 in planes.shape[1:]:
         raise ValueError(f"planes must have shape (N, H, W) or (N, H, W, C), got {planes.shape}")
-    method, _ = find_method(params.method)
+    method = find_key(params.method)
     with _lock(classifier.module):
-        if device is not None and torch_device(device) != classifier.device:
-            classifier.to(device)
+        wanted = classifier.device if device is None else torch_device(device)
+        if wanted not in (classifier.device, torch.device(classifier.device.type)):
+            classifier.to(wanted)
         if not len(planes):
             return _nothing(classifier, planes, len(targets))
         home = classifier.device
@@ -120,6 +122,9 @@ def compute_responses(
                     parts.append(_batch(classifier, planes[done : done + limit], targets, params, cancelled))
                     done += limit
                 except (RuntimeError, MemoryError) as error:
+                    if isinstance(error, NotImplementedError) and classifier.device.type != "cpu":
+                        _go_on_with_the_processor(classifier, f"cannot run {classifier.name}")
+                        continue
                     if not out_of_memory(error):
                         size = " x ".join(str(length) for length in planes.shape[1:])
                         reason = str(error).splitlines()[0]
@@ -211,7 +216,9 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 def _with_less_memory(classifier: Classifier, limit: int, error: BaseException) -> int:
-    if torch.cuda.is_available():
+    # Its frames hold on to tensors.
+    error.__traceback__ = None
+    if classifier.device.type == "cuda":
         torch.cuda.empty_cache()
     if limit > 1:
         limit //= 2
@@ -221,18 +228,18 @@ def _with_less_memory(classifier: Classifier, limit: int, error: BaseException) 
             stacklevel=3,
         )
     elif classifier.device.type != "cpu":
-        warnings.warn(
-            f"{classifier.device} has not enough memory for one slice: going on with the CPU",
-            RuntimeWarning,
-            stacklevel=3,
-        )
-        classifier.to("cpu")
+        _go_on_with_the_processor(classifier, "has not enough memory for one slice")
     else:
         raise MemoryError(
             f"not enough memory for the response maps of one slice with {classifier.name}; "
             "use a smaller network or smaller slices"
         ) from error
     return limit
+
+
+def _go_on_with_the_processor(classifier: Classifier, reason: str) -> None:
+    warnings.warn(f"{classifier.device} {reason}: going on with the CPU", RuntimeWarning, stacklevel=4)
+    classifier.to("cpu")
 
 
 def _batch(
@@ -242,12 +249,11 @@ def _batch(
     params: CamParams,
     cancelled: Callable[[], bool] | None,
 ) -> Responses:
-    height, width = planes.shape[1:3]
-    x = classifier.prepare(planes)
+    x = classifier.prepare(planes, classifier.device)
     layer = params.layer or classifier.default_layer(x)
     found = explain.explain(
         classifier.module,
-        x.to(classifier.device),
+        x,
         targets,
         method=params.method,
         layer=layer,
@@ -255,20 +261,22 @@ def _batch(
         activation=classifier.activation,
         cancelled=cancelled,
     )
-    logits = found.logits.numpy()
-    believed = found.logits.sigmoid() if classifier.activation == "sigmoid" else found.logits.softmax(1)
-    if logits.shape[1] != len(classifier.classes):
+    if found.logits.shape[1] != len(classifier.classes):
         raise ValueError(
-            f"{classifier.name} returns {logits.shape[1]} values, but has {len(classifier.classes)} class names"
+            f"{classifier.name} returns {found.logits.shape[1]} values, "
+            f"but has {len(classifier.classes)} class names"
         )
-    raw = _resized(found.raw, (height, width))
+    raw = _resized(found.raw, (planes.shape[1], planes.shape[2]))
+    maps, evidence = _min_max(raw)
+    logits = found.logits.cpu()
+    believed = logits.sigmoid() if classifier.activation == "sigmoid" else logits.softmax(1)
     return Responses(
-        maps=_min_max(raw),
-        evidence=raw.amax((2, 3)).numpy() if len(targets) else np.zeros((len(planes), 0), np.float32),
-        raw=raw.numpy(),
-        logits=logits,
+        maps=maps.cpu().numpy(),
+        evidence=evidence.cpu().numpy(),
+        raw=raw.cpu().numpy(),
+        logits=logits.numpy(),
         probabilities=believed.numpy(),
-        predicted=_predicted(classifier, logits, targets),
+        predicted=_predicted(classifier, logits.numpy(), targets),
         layers=(layer,),
     )
 
@@ -276,21 +284,21 @@ def _batch(
 def _resized(raw: Tensor, size: tuple[int, int]) -> Tensor:
     if 0 in raw.shape[:2]:
         return raw.new_zeros(*raw.shape[:2], *size)
-    resized = nn.functional.interpolate(raw, size, mode="bilinear", align_corners=False, antialias=True)
+    # Averaging over several pixels is for maps that are finer than the plane; enlarging is faster without.
+    finer = raw.shape[2] > size[0] or raw.shape[3] > size[1]
+    resized = nn.functional.interpolate(raw, size, mode="bilinear", align_corners=False, antialias=finer)
     # Interpolating a flat map leaves rounding noise, which normalisation would blow up to full range.
     low, high = raw.amin((2, 3), keepdim=True), raw.amax((2, 3), keepdim=True)
-    return torch.where(high - low <= 1e-6 * high, high.expand_as(resized), resized.clamp_min(0))
+    return torch.where(high - low <= 1e-6 * high, high, resized.clamp_min_(0))
 
 
-def _min_max(raw: Tensor) -> np.ndarray:
+def _min_max(raw: Tensor) -> tuple[Tensor, Tensor]:
+    """Maps in [0, 1], and the largest raw value of each."""
     if 0 in raw.shape:
-        return raw.numpy()
-    values = raw.double()
-    low, high = values.amin((2, 3), keepdim=True), values.amax((2, 3), keepdim=True)
-    scaled = torch.where(
-        high > low, (values - low) / (high - low).clamp_min(torch.finfo(torch.double).tiny), 0.0
-    )
-    return scaled.float().numpy()
+        return raw, raw.new_zeros(raw.shape[:2])
+    low, high = raw.amin((2, 3), keepdim=True), raw.amax((2, 3), keepdim=True)
+    scaled = torch.where(high > low, (raw - low).div_(high - low), 0)
+    return scaled, high[:, :, 0, 0]
 
 
 def _predicted(classifier: Classifier, logits: np.ndarray, targets: Sequence[int]) -> np.ndarray:
@@ -309,6 +317,8 @@ def _predicted(classifier: Classifier, logits: np.ndarray, targets: Sequence[int
 
 
 def _joined(parts: Sequence[Responses]) -> Responses:
+    if len(parts) == 1:
+        return parts[0]
     names = ("maps", "evidence", "raw", "logits", "probabilities", "predicted")
     joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
     return Responses(**joined, layers=parts[0].layers)
@@ -323,11 +333,17 @@ def _nothing(classifier: Classifier, planes: np.ndarray, count: int) -> Response
 def _unit_range(array: np.ndarray) -> np.ndarray:
     if array.dtype.kind not in "biuf":
         raise ValueError(f"image must hold real numbers, got {array.dtype}")
+    low, high = float(array.min()), float(array.max())
+    if array.dtype.kind == "f" and low >= 0 and high <= 1:
+        return array.astype(np.float32, copy=False)
     finite = np.isfinite(array)
     values = np.where(finite, array, 0).astype(np.float64)
     if not finite.any():
         return values.astype(np.float32)
-    low, high = float(values[finite].min()), float(values[finite].max())
+    low, high = (
+        float(values.min(where=finite, initial=np.inf)),
+        float(values.max(where=finite, initial=-np.inf)),
+    )
     if array.dtype.kind == "f" and low >= 0 and high <= 1:
         return values.astype(np.float32)
     if high == low:

@@ -46,6 +46,7 @@ class Tap(nn.Module):
         self._layer = [layer]
         self.cancelled = cancelled
         self._size = (0, 0)
+        self._graph = False
         self._features: list[Tensor] = []
         self._passed: list[Tensor] = []
 
@@ -74,9 +75,10 @@ class Tap(nn.Module):
             raise ValueError(f"layer {self.name!r} takes no part in this network's forward pass")
 
     @contextmanager
-    def attached(self) -> Iterator[None]:
-        """Tap the layer within."""
+    def attached(self, *, graph: bool = False) -> Iterator[None]:
+        """Tap the layer within; with ``graph``, gradients are switched on from the layer on, to the run's end."""
         layer = self._layer[0]
+        self._graph = graph
         handle = None if layer is None else layer.register_forward_hook(self._divert)
         try:
             yield
@@ -91,6 +93,8 @@ class Tap(nn.Module):
         if layout is None:
             shape = tuple(first.shape) if isinstance(first, Tensor) else type(first).__name__
             raise ValueError(f"layer {self.name!r} returns {shape}, which is no map; choose an earlier layer")
+        if self._graph:
+            torch.set_grad_enabled(True)
         features = layout.to_map(first)
         if not features.requires_grad:
             features = features.detach().requires_grad_(torch.is_grad_enabled())
