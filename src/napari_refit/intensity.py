@@ -87,12 +87,42 @@ def normalise(plane: NDArray[Any], limits: IntensityRange, params: IntensityPara
     return scaled.astype(np.float32)
 
 
+def extremes(values: Any) -> tuple[float, float]:
+    """Smallest and largest value of an array, read slice by slice along its first axis.
+
+    Parameters
+    ----------
+    values : array-like
+        Of a real dtype, numpy or lazy (dask, zarr); NaN is left out.
+
+    Returns
+    -------
+    tuple of float
+        ``(nan, nan)`` where everything is NaN.
+
+    Examples
+    --------
+    >>> extremes(np.array([[0.5, np.nan], [2.0, -1.0]]))
+    (-1.0, 2.0)
+    """
+    whole = values.ndim < 3 or isinstance(values, np.ndarray)
+    low, high = np.nan, np.nan
+    for part in [values] if whole else (values[k] for k in range(values.shape[0])):
+        found = np.asarray(part)
+        low = np.fmin(low, np.fmin.reduce(found, axis=None))
+        high = np.fmax(high, np.fmax.reduce(found, axis=None))
+    return float(low), float(high)
+
+
 def _sample(values: Any) -> NDArray[Any]:
-    size = int(np.prod(values.shape, dtype=np.int64)) if hasattr(values, "shape") else 0
-    if size <= SAMPLE_VOXELS or values.ndim < 3:
+    if not hasattr(values, "shape"):
+        values = np.asarray(values)
+    size = int(np.prod(values.shape, dtype=np.int64))
+    if values.ndim < 3 or (size <= SAMPLE_VOXELS and isinstance(values, np.ndarray)):
         sample = np.asarray(values)
     else:
-        n_slices = max(1, values.shape[0] * SAMPLE_VOXELS // size)
+        # A lazy array is never asked for as a whole, however small.
+        n_slices = min(values.shape[0], max(1, values.shape[0] * SAMPLE_VOXELS // size))
         picks = np.unique(np.linspace(0, values.shape[0] - 1, n_slices).round().astype(int))
         sample = np.stack([np.asarray(values[int(pick)]) for pick in picks])
     if sample.dtype.kind == "c" or sample.dtype.kind not in "biuf":

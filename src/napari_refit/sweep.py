@@ -61,9 +61,9 @@ class Sweep:
         last = self.last
         assert last is not None
         return VolumeResult(
-            mask=self._restored(self.mask),
-            cam_mask=self._restored(self.cam_mask),
-            response=None if self.response is None else self._restored(self.response, leading=1),
+            mask=self.mask,
+            cam_mask=self.cam_mask,
+            response=self.response,
             classes=last.classes,
             class_numbers=last.class_numbers,
             messages=self.messages,
@@ -75,17 +75,21 @@ class Sweep:
 
     def _take(self, index: Any, result: SliceResult) -> None:
         if self.mask is None:
-            self.mask = np.zeros(self.planes.shape, result.mask.dtype)
-            self.cam_mask = np.zeros(self.planes.shape, result.mask.dtype)
+            shape = self.refit.shape
+            self.mask = np.zeros(shape, result.mask.dtype)
+            self.cam_mask = np.zeros(shape, result.mask.dtype)
             if self.keep_response and result.response is not None:
-                self.response = np.zeros((len(result.response), *self.planes.shape), np.float16)
-        where = self.planes.slices(index)
-        self.mask[where] = result.mask
-        self.cam_mask[where] = result.cam_mask
+                self.response = np.zeros((len(result.response), *shape), np.float16)
+        # Written through views in display order: no second copy of the volume is ever made.
+        where, grid = self.planes.slices(index), self.refit.grid
+        grid.displayed(self.mask)[where] = result.mask
+        grid.displayed(self.cam_mask)[where] = result.cam_mask
         closed = self.refit.params.cam.gate == "positive" and not any(result.predicted)
         if self.response is not None and result.response is not None:
             open_classes = np.array(result.predicted) | (self.refit.params.cam.gate == "off")
-            self.response[(slice(None), *where)] = result.response * open_classes[:, None, None]
+            grid.displayed(self.response, 1)[(slice(None), *where)] = (
+                result.response * open_classes[:, None, None]
+            )
         positions = self.refit.grid.positions(index)
         if result.message:
             self.messages[" ".join(f"{axis}:{position}" for axis, position in positions.items())] = (
@@ -104,6 +108,3 @@ class Sweep:
     def _add(self, seconds: dict[str, float]) -> None:
         for stage, spent in seconds.items():
             self.seconds[stage] += spent
-
-    def _restored(self, array: Any, leading: int = 0) -> Any:
-        return np.ascontiguousarray(self.refit.grid.restored(array, leading))

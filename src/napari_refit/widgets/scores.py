@@ -156,10 +156,11 @@ class ScoreKeeper(QObject):
         self._of_truth = Connections(self)
         self._loop = LiveLoop(self)
         self._loop.part.connect(self._on_part)
-        self._loop.failed.connect(self.note)
+        self._loop.failed.connect(self._say)
         self._slice_timer = single_shot(self, SLICE_DELAY, self._measure)
         self._volume_timer = single_shot(self, VOLUME_DELAY, self._measure_all)
         self._volume_due = False
+        self._said: str | None = None
 
     def set_truth(self, layer: Any) -> None:
         """Compare with another labels layer, or with none."""
@@ -207,12 +208,12 @@ class ScoreKeeper(QObject):
         outputs, plane = self._layers.outputs, self._layers.plane
         labels = None if outputs is None else outputs["labels"]
         if self.truth is None:
-            self.note.emit(NO_TRUTH)
+            self._say(NO_TRUTH)
             return None
         problem = "" if self._layers.image is None else other_grid(self.truth, self._layers.image)
         if not problem and labels is not None and not outputs.class_numbers:
             problem = NO_MASK
-        self.note.emit(problem)
+        self._say(problem)
         if problem or labels is None or plane is None:
             return None
         return Measured(
@@ -224,6 +225,11 @@ class ScoreKeeper(QObject):
             plane=plane,
             book=outputs.book,
         )
+
+    def _say(self, text: str) -> None:
+        if text != self._said:
+            self._said = text
+            self.note.emit(text)
 
     def _measure(self) -> None:
         measured = self._measured()
