@@ -103,6 +103,11 @@ class SlicParams(Parameters):
     slic_zero: bool = option(
         False, title="SLICO", help="Adapt compactness to each cluster by itself.", advanced=True
     )
+    supervoxels: bool = option(
+        False,
+        title="Supervoxels",
+        help="Let clusters reach across slices, with the spacing respected; as wide as in a slice, and as deep.",
+    )
 
 
 class QuickshiftParams(Parameters):

@@ -30,20 +30,41 @@ class Entry:
         A pydantic model that declares the parameters (see `napari_refit.params`).
     target : callable or str
         The function, or ``"module:function"``, imported at first use.
+    volume : callable, str or None
+        Of a segmenter: the function that cuts a run of slices into supervoxels, likewise.
     """
 
     name: str
     title: str
     params: type[BaseModel]
     target: Callable[..., Any] | str
+    volume: Callable[..., Any] | str | None = None
 
     @property
     def function(self) -> Callable[..., Any]:
         """The function itself."""
-        if not isinstance(self.target, str):
-            return self.target
-        module, _, name = self.target.partition(":")
-        return getattr(import_module(module), name)
+        return _imported(self.target)
+
+    @property
+    def volume_function(self) -> Callable[..., Any]:
+        """The function for supervoxels.
+
+        Raises
+        ------
+        ValueError
+            If there is none.
+        """
+        if self.volume is None:
+            raise ValueError(f"{self.name!r} makes no supervoxels")
+        return _imported(self.volume)
+
+
+def _imported(target: Callable[..., Any] | str) -> Callable[..., Any]:
+    if not isinstance(target, str):
+        return target
+    module, _, name = target.partition(":")
+    function: Callable[..., Any] = getattr(import_module(module), name)
+    return function
 
 
 class Registry:
@@ -65,6 +86,7 @@ class Registry:
         function: Callable[..., Any] | str,
         params: type[BaseModel] | None = None,
         title: str = "",
+        volume: Callable[..., Any] | str | None = None,
     ) -> Entry:
         """Add an entry, or replace the one of that name.
 
@@ -78,6 +100,8 @@ class Registry:
             A pydantic model that declares the parameters.
         title : str, optional
             What a dock shows; the name when left out.
+        volume : callable or str, optional
+            The function for supervoxels.
 
         Raises
         ------
@@ -94,7 +118,7 @@ class Registry:
             raise TypeError(f"{self.kind} {name!r}: function must be callable, got {function!r}")
         if params is not None and not (isinstance(params, type) and issubclass(params, BaseModel)):
             raise TypeError(f"{self.kind} {name!r}: params must be a pydantic model class, got {params!r}")
-        entry = Entry(name, title or name.replace("_", " "), params or NoParams, function)
+        entry = Entry(name, title or name.replace("_", " "), params or NoParams, function, volume)
         self._entries[name] = entry
         return entry
 
@@ -125,7 +149,13 @@ SEGMENTERS = Registry("segmenter")
 FITS = Registry("fit")
 REGISTRIES = (SEGMENTERS, FITS)
 
-SEGMENTERS.register("slic", "napari_refit.uss.superpixels:slic_segmenter", params.SlicParams, "SLIC")
+SEGMENTERS.register(
+    "slic",
+    "napari_refit.uss.superpixels:slic_segmenter",
+    params.SlicParams,
+    "SLIC",
+    volume="napari_refit.uss.supervoxels:slic_supervoxels",
+)
 SEGMENTERS.register(
     "quickshift", "napari_refit.uss.superpixels:quickshift_segmenter", params.QuickshiftParams, "Quickshift"
 )
@@ -150,7 +180,11 @@ FITS.register(
 
 
 def register_segmenter(
-    name: str, function: Callable[..., Any] | str, params: type[BaseModel] | None = None
+    name: str,
+    function: Callable[..., Any] | str,
+    params: type[BaseModel] | None = None,
+    *,
+    volume: Callable[..., Any] | str | None = None,
 ) -> Entry:
     """Add a segmenter; it appears in the docks, the command line, presets and search.
 
@@ -161,9 +195,14 @@ def register_segmenter(
     function : callable
         ``function(image, params) -> labels``: ``image`` is float32 in [0, 1] of shape ``(H, W)`` or
         ``(H, W, C)``, ``labels`` an integer array of shape ``(H, W)``. A generator function may yield
-        intermediate label maps; the last one counts.
+        intermediate label maps; the last one counts. It is given ``device``, ``cancelled`` and ``memo`` (see
+        `napari_refit.memo.Memo`) where it has keyword arguments of these names.
     params : type, optional
         A pydantic model that declares its parameters.
+    volume : callable, optional
+        ``function(image, params, *, spacing, block) -> labels`` for clusters that reach across slices: ``image`` is
+        ``(D, H, W[, C])``, ``spacing`` mm per slice, row and column, ``block`` says where in the volume it lies (see
+        `napari_refit.uss.block.Block`). Used where ``params`` declares a switch ``supervoxels`` and it is on.
 
     Returns
     -------
@@ -178,7 +217,7 @@ def register_segmenter(
     'halves'
     >>> SEGMENTERS.unregister("halves")
     """
-    return SEGMENTERS.register(name, function, params)
+    return SEGMENTERS.register(name, function, params, volume=volume)
 
 
 def register_fit(

@@ -20,6 +20,7 @@ from napari_refit.planes import PlaneIndex
 from napari_refit.recipe import RefitParams, digest
 from napari_refit.responses import PlaneResponse, ResponseSource
 from napari_refit.segmenting import Segments, segment
+from napari_refit.slabs import Slabs, reaches_across
 from napari_refit.watch import Watch
 
 Key = tuple[object, ...]
@@ -68,6 +69,7 @@ class Stages:
         self._source_version = 0
         self._range_key: Key = ()
         self._range: IntensityRange | None = None
+        self.slabs = Slabs(self)
         self._clustered: tuple[PlaneIndex, str, BaseModel] | None = None
 
     def use(self, source: ResponseSource | None) -> None:
@@ -77,12 +79,13 @@ class Stages:
 
     def image(self, index: PlaneIndex, params: RefitParams, run: Run) -> NDArray[np.float32]:
         """Grey values in [0, 1]."""
-
-        def compute() -> NDArray[np.float32]:
-            return normalise(self.grid.planes.read(index), self._limits(params), params.intensity)
-
-        found: NDArray[np.float32] = self._cached(("image", index, digest(params.intensity)), run, compute)
+        key = ("image", index, digest(params.intensity))
+        found: NDArray[np.float32] = self._cached(key, run, lambda: self.plain_image(index, params))
         return found
+
+    def plain_image(self, index: PlaneIndex, params: RefitParams) -> NDArray[np.float32]:
+        """The same, not cached."""
+        return normalise(self.grid.planes.read(index), self._limits(params), params.intensity)
 
     def segments(
         self,
@@ -92,6 +95,8 @@ class Stages:
         run: Run,
     ) -> Segments:
         """Clusters, edge map and simplified image."""
+        if index and reaches_across(params):
+            return self.slabs.segments(index, params, run)
 
         def compute() -> Segments:
             run.watch.stage("clusters")
@@ -143,6 +148,8 @@ class Stages:
         run: Run,
     ) -> Any:
         """What the gate and the fit make of it (`napari_refit.fitting.FitOutcome`)."""
+        if index and reaches_across(params):
+            return self.slabs.outcome(index, params, run)
         from napari_refit.fitting import gate_and_fit
 
         inputs = (self.segment_key(index, params), self.response_key(index, params))
