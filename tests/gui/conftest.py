@@ -38,6 +38,8 @@ class Gate:
 @pytest.fixture(autouse=True)
 def block_segmenter(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr("napari_refit.widgets.scores.VOLUME_DELAY", 150)
+    # What is computed ahead would make it a matter of chance what a test finds in the cache.
+    monkeypatch.setattr("napari_refit.widgets.look_ahead.QUIET_MILLISECONDS", 10**8)
     register_segmenter("blocks", blocks)
     yield
     SEGMENTERS.unregister("blocks")

@@ -58,7 +58,6 @@ def halting():
 @pytest.fixture
 def large(bench, halting, monkeypatch):
     """A settled dock on a volume large enough for coarse answers, whose sharp ones are held up from now on."""
-    monkeypatch.setattr(look_ahead, "QUIET_MILLISECONDS", 10_000)
     work = bench(disc())
     work.set(segmenter="halting")
     monkeypatch.setattr("napari_refit.plane.COARSE_AFTER", -1.0)
@@ -226,3 +225,15 @@ def test_work_ahead_waits_for_what_is_asked_for(qtbot, loop):
     release.set()
     assert done.wait(5)
     assert order == [("asked", False), ("ahead", False)]
+
+
+def test_small_pictures_in_the_layer_list_follow_after_a_moment(bench, qtbot):
+    work = bench()
+    drawn = []
+    labels = work.labels
+    labels.events.thumbnail.connect(lambda event: drawn.append(1))
+    before = labels.thumbnail.copy()
+    work.set(threshold=0.1)
+    assert not drawn
+    qtbot.waitUntil(lambda: bool(drawn), timeout=5000)
+    assert not np.array_equal(labels.thumbnail, before)

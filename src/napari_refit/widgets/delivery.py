@@ -17,6 +17,7 @@ from napari_refit.widgets.workbench import PlaneDone, VolumeDone
 
 DRAW_DELAY = 200
 COMPARE_DELAY = 60
+THUMBNAIL_DELAY = 400
 
 
 class Delivery(QObject):
@@ -48,6 +49,7 @@ class Delivery(QObject):
         self._outputs: dict[Any, Outputs] = {}
         self._watch = LabelsWatch(self._on_edited, self._on_redrawn)
         self._draw_timer = single_shot(self, DRAW_DELAY, self.draw)
+        self._thumbnail_timer = single_shot(self, THUMBNAIL_DELAY, self._draw_thumbnails)
         self._compare_timer = single_shot(self, COMPARE_DELAY, self._compare_locks)
 
     @property
@@ -143,6 +145,7 @@ class Delivery(QObject):
         if self.outputs is not None:
             with self._watch.muted():
                 self.outputs.refresh()
+            self._thumbnail_timer.start()
 
     def restore(self) -> None:
         """Make deleted layers again."""
@@ -195,6 +198,7 @@ class Delivery(QObject):
         self.drop_coarse()
         self._watch.follow(None)
         self._draw_timer.stop()
+        self._thumbnail_timer.stop()
         self._compare_timer.stop()
 
     def _made_for(self, done: PlaneDone | VolumeDone) -> Outputs | None:
@@ -236,6 +240,11 @@ class Delivery(QObject):
 
     def _on_redrawn(self) -> None:
         self._compare_timer.start()
+
+    def _draw_thumbnails(self) -> None:
+        if self.outputs is not None:
+            with self._watch.muted():
+                self.outputs.refresh_thumbnails()
 
     def _compare_locks(self) -> None:
         outputs = self.outputs

@@ -61,6 +61,7 @@ class Outputs:
         self._last: dict[str, Any] = {}
         self._shown: dict[str, tuple[PlaneIndex, Any]] = {}
         self._stale: set[str] = set()
+        self._old_thumbnails: set[str] = set()
         self._covered: tuple[PlaneIndex, dict[str, NDArray[Any]]] | None = None
 
     def __getitem__(self, role: str) -> Any:
@@ -203,7 +204,14 @@ class Outputs:
         for role, layer in self._there().items():
             if role in self._stale and layer.visible:
                 layer.refresh(extent=False, highlight=False, thumbnail=False)
+                self._old_thumbnails.add(role)
         self._stale.clear()
+
+    def refresh_thumbnails(self) -> None:
+        """Draw the small pictures in the layer list that `refresh` left as they were."""
+        for role in self._old_thumbnails & set(self._there()):
+            self[role].refresh(data_displayed=False, extent=False, highlight=False)
+        self._old_thumbnails.clear()
 
     def fit_type(self, dtype: np.dtype) -> None:
         """Widen the labels where class numbers do not fit their type."""
