@@ -17,7 +17,7 @@ from napari_refit.errors import Cancelled
 from napari_refit.widgets.watching import call_when_destroyed
 
 logger = logging.getLogger(__name__)
-POLL_MILLISECONDS = 15
+POLL_MILLISECONDS = 2
 SECONDS_AT_EXIT = 2.0
 
 

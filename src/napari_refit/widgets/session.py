@@ -21,7 +21,7 @@ from napari_refit.widgets.planes import (
     spacing_of,
 )
 from napari_refit.widgets.scores import ScoreKeeper
-from napari_refit.widgets.watching import Connections, single_shot
+from napari_refit.widgets.watching import Connections, Soon
 from napari_refit.widgets.workbench import ClassesKnown, Order, PlaneDone, VolumeDone, Workbench, summary
 
 NO_IMAGE = "Open an image, then choose it above."
@@ -110,8 +110,8 @@ class Session(QObject):
         self._ahead.warm_up()
         self.scores = ScoreKeeper(self.layers, self)
         self.layers.edited.connect(self.scores.changed)
-        self._ask_timer = single_shot(self, 0, self._ask)
-        self._look_timer = single_shot(self, 0, self._look)
+        self._ask_soon = Soon(self, self._ask)
+        self._look_soon = Soon(self, self._look)
         self._of_viewer.listen(viewer.dims, ("point", "order", "ndisplay", "ndim"), self._on_dims)
         self._of_viewer.listen(viewer.layers, ("removed",), self._on_removed)
 
@@ -177,7 +177,7 @@ class Session(QObject):
     def update(self, *, force: bool = False) -> None:
         """Ask for the open slice; ``force`` even where live is off or the volume was refined already."""
         self._force |= force
-        self._ask_timer.start()
+        self._ask_soon.ask()
 
     def reset_slice(self) -> None:
         """Throw hand edits of the open slice away and refine it again."""
@@ -224,8 +224,8 @@ class Session(QObject):
         """Let go of the viewer and stop the threads, without waiting."""
         for connections in (self._of_viewer, self._of_image, self._of_response):
             connections.release()
-        self._ask_timer.stop()
-        self._look_timer.stop()
+        self._ask_soon.stop()
+        self._look_soon.stop()
         self._ahead.stop()
         self.layers.close()
         self.scores.close()
@@ -261,8 +261,13 @@ class Session(QObject):
     @property
     def running(self) -> bool:
         """Whether anything is being computed, drawn or measured, or about to be."""
-        timers = self._ask_timer.isActive() or self._look_timer.isActive()
-        return timers or self._loop.busy or self.scores.busy or self.layers.busy
+        return (
+            self._ask_soon.pending
+            or self._look_soon.pending
+            or self._loop.busy
+            or self.scores.busy
+            or self.layers.busy
+        )
 
     def own(self, layer: Any) -> Any:
         """The viewer's own object for a layer, or None where it is not in this viewer."""
@@ -288,7 +293,7 @@ class Session(QObject):
     # -- reactions
 
     def _on_dims(self) -> None:
-        self._look_timer.start()
+        self._look_soon.ask()
 
     def _look(self, changed: bool = False) -> None:
         """Find out which plane is open, and ask for it if that is news."""

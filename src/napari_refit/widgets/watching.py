@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from qtpy.QtCore import QObject, QTimer
+from qtpy.QtCore import QObject, Qt, QTimer, Signal
 
 
 class Connections:
@@ -67,6 +67,45 @@ def call_when_destroyed(owner: QObject, method: Callable[[], None]) -> None:
 
 
 _SLOTS: set[Callable[[], None]] = set()
+
+
+class Soon(QObject):
+    """Calls a slot once when the current event is over: before the window is painted, unlike a timer.
+
+    Parameters
+    ----------
+    owner : QObject
+    slot : callable
+        However often it was asked for meanwhile, it is called once.
+    """
+
+    _asked = Signal()
+
+    def __init__(self, owner: QObject, slot: Callable[[], Any]) -> None:
+        super().__init__(owner)
+        self._slot = slot
+        self._pending = False
+        self._asked.connect(self._call, Qt.ConnectionType.QueuedConnection)
+
+    @property
+    def pending(self) -> bool:
+        """Whether the call is still to come."""
+        return self._pending
+
+    def ask(self) -> None:
+        """Have the slot called."""
+        if not self._pending:
+            self._pending = True
+            self._asked.emit()
+
+    def stop(self) -> None:
+        """Call it no more for what was asked so far."""
+        self._pending = False
+
+    def _call(self) -> None:
+        if self._pending:
+            self._pending = False
+            self._slot()
 
 
 def single_shot(owner: QObject, milliseconds: int, slot: Callable[[], Any]) -> QTimer:
