@@ -25,8 +25,8 @@ def agreement(first: NDArray[np.integer], second: NDArray[np.integer]) -> float:
 
     Examples
     --------
-    >>> agreement(np.array([1, 1, 1, 2]), np.array([7, 7, 5, 5]))
-    0.75
+    >>> agreement(np.array([1, 1, 1, 2, 2]), np.array([7, 7, 5, 5, 5]))
+    0.8
     >>> agreement(np.array([1, 1, 1, 1]), np.array([7, 7, 7, 5]))
     0.75
     """
