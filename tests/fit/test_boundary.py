@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy.ndimage import gaussian_filter, label
 
+from napari_refit.errors import Cancelled
+from napari_refit.fit import boundary
 from napari_refit.fit.boundary import boundary_fit, boundary_fit_stage
 from napari_refit.fit.types import FitInput
 from napari_refit.params import BoundaryParams
@@ -92,18 +94,6 @@ def test_equals_the_flood_fill_by_colour(kind: str, shape: tuple[int, ...], scal
         crossed += (mask != boundary_fit(response, labels, threshold)).any()
     assert kept > N_MAPS / 5
     assert crossed > N_MAPS / 5
-
-
-def test_many_clusters_need_several_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("napari_refit.fit.flood.BATCH_BUDGET", 1000)
-    rng = np.random.default_rng(1)
-    colours = rng.integers(0, 30, (12, 13, 1))
-    response = rng.random((12, 13))
-    labels = np.arange(12 * 13).reshape(12, 13)
-    mask = boundary_fit(response, labels, 0.2, tolerance=6 / np.ptp(colours), simplified=colours[..., 0])
-    expected = oracle.flooded_mask_by_colour(response, colours, 0.2, 6)
-    assert 0 < expected.mean() < 0.9
-    np.testing.assert_array_equal(mask, expected)
 
 
 def test_flood_is_measured_against_its_start() -> None:
@@ -228,6 +218,92 @@ def test_stage_and_function_agree(response, labels, colours, tolerance, coverage
     np.testing.assert_array_equal(result.mask > 0, result.fitted.max(axis=0) >= 0.4)
     for region in range(1, regions.max() + 1):
         assert all(np.ptp(fitted[regions == region]) == 0 for fitted in result.fitted)
+
+
+class Kept(dict):
+    """A memo that keeps everything and notes what was computed."""
+
+    def __call__(self, key, compute):
+        if key not in self:
+            self[key] = compute()
+        return self[key]
+
+
+def smooth_case(shape: tuple[int, ...], n_classes: int, levels: int) -> FitInput:
+    rng = np.random.default_rng(levels)
+    image = gaussian_filter(rng.normal(size=shape), 2)
+    clusters = connected(np.digitize(image, np.quantile(image, np.linspace(0, 1, levels)))) + 1
+    responses = np.stack([gaussian_filter(rng.random(shape), 2) for _ in range(n_classes)])
+    responses = (responses - responses.min()) / np.ptp(responses)
+    return FitInput(responses.astype(np.float32), clusters.astype(np.int32), image=image.astype(np.float32))
+
+
+def test_a_memo_changes_nothing_and_each_slider_costs_what_it_moves() -> None:
+    inputs, memo = smooth_case((40, 44), 3, 6), Kept()
+    moves = [
+        (
+            {"threshold": 0.3, "coverage": 0.5, "tolerance": 0.02},
+            {"sizes", "ranked", "graph", ("fitted", 0.5, 0.02)},
+        ),
+        ({"threshold": 0.6, "coverage": 0.5, "tolerance": 0.02}, set()),
+        ({"threshold": 0.6, "coverage": 0.8, "tolerance": 0.02}, {("fitted", 0.8, 0.02)}),
+        ({"threshold": 0.6, "coverage": 0.8, "tolerance": 0.1}, {("fitted", 0.8, 0.1)}),
+        ({"threshold": 0.5, "coverage": 1.0, "tolerance": 0.0}, {"lowest", ("fitted", 1.0, 0.0)}),
+        ({"threshold": 0.2, "coverage": 0.5, "tolerance": 0.02}, set()),
+    ]
+    for options, computed in moves:
+        before = set(memo)
+        result = boundary_fit_stage(inputs, BoundaryParams(**options), memo=memo)
+        assert set(memo) - before == computed
+        fresh = boundary_fit_stage(inputs, BoundaryParams(**options))
+        np.testing.assert_array_equal(result.mask, fresh.mask)
+        np.testing.assert_array_equal(result.fitted, fresh.fitted)
+        assert result.message == fresh.message
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("n_classes", [1, 4])
+@pytest.mark.parametrize("per_band", [1, 1 << 18])
+@pytest.mark.parametrize(("shape", "levels"), [((50, 60), 3), ((50, 60), 8), ((12, 14, 16), 5)])
+def test_order_statistics_in_bands(shape, levels, per_band, n_classes, dtype, monkeypatch) -> None:
+    monkeypatch.setattr(boundary, "PIXELS_PER_BAND", per_band)
+    monkeypatch.setattr(boundary, "n_threads", lambda: 3)
+    inputs = smooth_case(shape, n_classes, levels)
+    response, clusters = inputs.response.astype(dtype), inputs.clusters
+    sizes = np.bincount(clusters.ravel())[1:]
+    assert sizes.min() <= boundary.SMALL < sizes.max()
+    for coverage in (0.01, 0.37, 0.5, 1.0):
+        fitted = boundary_fit_stage(
+            FitInput(response, clusters), BoundaryParams(threshold=0, coverage=coverage, tolerance=0)
+        ).fitted
+        for number, size in enumerate(sizes, start=1):
+            inside = clusters == number
+            wanted = max(math.ceil(round(coverage * size, 6)), 1)
+            expected = [np.sort(plane[inside])[-wanted] for plane in response]
+            np.testing.assert_array_equal(fitted[:, inside].T, np.tile(np.float32(expected), (size, 1)))
+
+
+def test_values_that_resampling_has_pushed_below_zero() -> None:
+    response = np.array([[-5e-7, 0.0, -0.0, 0.2, 1.0000005]], np.float32)
+    result = boundary_fit_stage(
+        FitInput(response[None], np.ones((1, 5), np.int32)), BoundaryParams(coverage=0.8, tolerance=0)
+    )
+    assert (result.fitted == 0).all()
+
+
+@pytest.mark.parametrize("options", [{}, {"coverage": 1.0}])
+def test_a_fit_can_be_stopped(options: dict[str, float]) -> None:
+    with pytest.raises(Cancelled):
+        boundary_fit_stage(smooth_case((30, 30), 2, 5), BoundaryParams(**options), cancelled=lambda: True)
+
+
+def test_arrays_that_may_not_be_written_to_or_lie_apart() -> None:
+    response = np.array([[0.9, 0.2], [0.9, 0.9]])[:, ::-1].T
+    clusters = np.array([[1, 2], [1, 2]], np.int64)[::-1]
+    response.flags.writeable = clusters.flags.writeable = False
+    assert boundary_fit(response, clusters).tolist() == [[0, 1], [0, 1]]
+    result = boundary_fit_stage(FitInput(response[None], clusters), BoundaryParams(**EQUATION_1))
+    assert result.mask.tolist() == [[0, 1], [0, 1]]
 
 
 def test_nan_is_no_evidence() -> None:

@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from napari_refit.bands import check, n_threads, run_bands
 from napari_refit.fit.types import FitInput, FitResult
+from napari_refit.memo import Memo, forgetful
 from napari_refit.params import BoundaryParams
+
+if TYPE_CHECKING:
+    from napari_refit.fit.flood import ClusterGraph
+
+Stop = Callable[[], bool]
 
 # Keeps coverage * size from being rounded up when it is a whole number in exact arithmetic.
 COUNT_SLACK = 1e-9
 # Resampling in float32 may leave [0, 1] by as much as this.
 RANGE_SLACK = 1e-6
+# Clusters up to this many pixels are sorted by insertion; numpy's sort takes its time to begin.
+SMALL = 64
+# With less to do, a second thread on a busy machine starts later than the first one ends.
+PIXELS_PER_BAND = 1 << 18
 
 
 def boundary_fit(
@@ -84,12 +98,20 @@ def boundary_fit(
     response = real_array(response, "response")
     if response.ndim == labels.ndim:
         response = response[None]
-    response = _checked_response(response, labels.shape)
-    values, indices = _fit(response, connected_clusters(labels), threshold, coverage, tolerance, simplified)
-    return _mask(values, threshold, tuple(range(1, len(values) + 1)))[indices]
+    _check_shape(response, labels.shape)
+    regions = connected_clusters(labels)
+    values, graph = _prepared(response, regions, threshold, coverage, tolerance, simplified)
+    values = _flooded(values, graph, tolerance)
+    return _mask(values, regions, threshold, tuple(range(1, len(values) + 1)))
 
 
-def boundary_fit_stage(inputs: FitInput, params: BoundaryParams) -> FitResult:
+def boundary_fit_stage(
+    inputs: FitInput,
+    params: BoundaryParams,
+    *,
+    memo: Memo = forgetful,
+    cancelled: Stop | None = None,
+) -> FitResult:
     """BoundaryFit as an entry of the fit registry (see `boundary_fit`).
 
     Parameters
@@ -98,81 +120,178 @@ def boundary_fit_stage(inputs: FitInput, params: BoundaryParams) -> FitResult:
         The clusters are taken at their word: 1..n without gaps, each connected. Without a simplified image
         the colours for ``tolerance`` are averaged from the image.
     params : BoundaryParams
+    memo : Memo
+        Belongs to ``inputs``. With one, the threshold only costs a comparison per cluster and a mask, the
+        coverage a look-up per cluster more, and the tolerance the flood.
+    cancelled : callable, optional
 
     Returns
     -------
     FitResult
         The fitted response is constant within each cluster; the message says so when the mask is empty or
-        fills the frame.
+        fills the frame. What ``memo`` keeps is shared: nobody may write to ``fitted``.
 
     Raises
     ------
     ValueError
         As `boundary_fit`, and if the clusters are not numbered 1..n or ``class_numbers`` does not fit.
+    Cancelled
+        If ``cancelled()`` answered True.
     """
-    from napari_refit.uss.checks import real_array
+    from napari_refit.uss.checks import loopable, real_array
 
-    response = _checked_response(real_array(inputs.response, "response"), inputs.clusters.shape)
+    response = real_array(inputs.response, "response")
+    _check_shape(response, inputs.clusters.shape)
     numbers = inputs.class_numbers or tuple(range(1, len(response) + 1))
     if len(numbers) != len(response) or min(numbers) < 1:
         raise ValueError(f"class_numbers must be {len(response)} numbers from 1 up, got {numbers}")
+    clusters = loopable(inputs.clusters, np.int32)
     colours = inputs.image if inputs.simplified is None else inputs.simplified
-    values, indices = _fit(
-        response, inputs.clusters, params.threshold, params.coverage, params.tolerance, colours
-    )
-    fitted = np.take(values.astype(np.float32), indices, axis=1)
-    mask = _mask(values, params.threshold, numbers)[indices]
+    options = params.threshold, params.coverage, params.tolerance
+    dry, graph = _prepared(response, clusters, *options, colours, memo, cancelled)
+
+    def fit() -> tuple[np.ndarray, np.ndarray]:
+        values = _flooded(dry, graph, params.tolerance, cancelled)
+        return values, _spread(values.astype(np.float32), clusters)
+
+    values, fitted = memo(("fitted", params.coverage, params.tolerance), fit)
+    mask = _mask(values, clusters, params.threshold, numbers)
     return FitResult(fitted, mask, _message(values, response, params))
 
 
-def _checked_response(response: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+def _check_shape(response: np.ndarray, shape: tuple[int, ...]) -> None:
     if response.shape[1:] != shape:
         raise ValueError(
             f"response must have the clusters' shape {shape} after its classes, got {response.shape}"
         )
-    if response.dtype not in (np.float32, np.float64):
-        response = response.astype(np.float32)
+
+
+def _flat_response(response: np.ndarray) -> np.ndarray:
+    """(n, n_pixels) float32 or float64 in [0, 1] without NaN."""
+    from napari_refit.uss.checks import loopable
+
+    response = loopable(response, np.float64 if response.dtype == np.float64 else np.float32)
     low, high = float(response.min()), float(response.max())
     if math.isnan(low):
         response = np.nan_to_num(response, nan=0.0, posinf=math.inf, neginf=-math.inf)
         low, high = float(response.min()), float(response.max())
     if low < -RANGE_SLACK or high > 1 + RANGE_SLACK:
         raise ValueError(f"response must be in [0, 1], got {low:g} to {high:g}: rescale it first")
-    return response
+    return response.reshape(len(response), -1)
 
 
-def _fit(
+def _prepared(
     response: np.ndarray,
-    clusters: np.ndarray,
+    clusters: NDArray[np.int32],
     threshold: float,
     coverage: float,
     tolerance: float,
     colours: np.ndarray | None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Fitted response per class and cluster (n_classes, n_clusters), and each pixel's column in it."""
+    memo: Memo = forgetful,
+    cancelled: Stop | None = None,
+) -> tuple[np.ndarray, ClusterGraph | None]:
+    """Response per class and cluster (n_classes, n_clusters) before the flood, and what the flood runs over."""
     if not 0 <= threshold <= 1:
         raise ValueError(f"threshold must be in [0, 1], got {threshold!r}")
     if not 0 < coverage <= 1:
         raise ValueError(f"coverage must be in (0, 1], got {coverage!r}")
     if not 0 <= tolerance <= 1:
         raise ValueError(f"tolerance must be in [0, 1], got {tolerance!r}")
+    sizes: NDArray[np.int64] = memo("sizes", lambda: _sizes(clusters))
+    wanted = np.maximum(np.ceil(coverage * sizes - COUNT_SLACK).astype(np.int64), 1)
+    values: np.ndarray
+    if np.array_equal(wanted, sizes):
+        values = memo("lowest", lambda: _lowest(_flat_response(response), clusters, len(sizes)))
+    else:
+        ranked = memo("ranked", lambda: _ranked(_flat_response(response), clusters, sizes, cancelled))
+        values = ranked[:, np.cumsum(sizes) - wanted]
+    if tolerance == 0:
+        return values, None
+    check(cancelled)
+    return values, memo("graph", lambda: _graph(colours, clusters, len(sizes), tolerance))
+
+
+def _flooded(
+    values: np.ndarray, graph: ClusterGraph | None, tolerance: float, cancelled: Stop | None = None
+) -> np.ndarray:
+    if graph is None:
+        return values
+    from napari_refit.fit.flood import flood_clusters
+
+    return flood_clusters(values, graph, tolerance, cancelled=cancelled)
+
+
+def _sizes(clusters: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Pixels of each cluster."""
+    from napari_refit.fit.boundary_kernel import count_pixels
+
     if clusters.min() < 1:
         raise ValueError(f"clusters must be numbered from 1, got {clusters.min()}")
-    indices = clusters - 1
-    sizes = np.bincount(indices.ravel())
+    sizes = np.zeros(int(clusters.max()), np.int64)
+    count_pixels(clusters.ravel(), sizes)
     if not sizes.all():
         raise ValueError(f"clusters must be numbered without gaps, {int(np.argmin(sizes)) + 1} is missing")
-    values = np.stack(
-        [_cluster_values(plane.ravel(), indices.ravel(), sizes, coverage) for plane in response]
-    )
-    if tolerance > 0:
-        from napari_refit.fit.flood import cluster_colours, flood_clusters, neighbour_pairs
+    return sizes
 
-        colours = _checked_colours(colours, clusters.shape, tolerance)
-        pairs = neighbour_pairs(indices, len(sizes))
-        means = cluster_colours(colours, indices, len(sizes))
-        values = np.stack([flood_clusters(row, pairs, means, tolerance) for row in values])
-    return values, indices
+
+def _lowest(response: np.ndarray, clusters: NDArray[np.int32], n_clusters: int) -> np.ndarray:
+    """The lowest response per class and cluster."""
+    from napari_refit.fit.boundary_kernel import find_lowest
+
+    lowest = np.full((len(response), n_clusters), np.inf, response.dtype)
+    n_bands = _n_bands(response.size)
+    run_bands(find_lowest, len(response), clusters.ravel(), response, lowest, n_bands=n_bands)
+    return lowest
+
+
+def _ranked(
+    response: np.ndarray, clusters: NDArray[np.int32], sizes: NDArray[np.int64], cancelled: Stop | None
+) -> np.ndarray:
+    """The responses of each class cluster after cluster, rising within each."""
+    from napari_refit.fit import boundary_kernel
+
+    ranked = np.empty_like(response)
+    bounds = np.concatenate([[0], np.cumsum(sizes)])
+    n_bands = _n_bands(response.size)
+    run_bands(
+        boundary_kernel.group_pixels,
+        len(response),
+        clusters.ravel(),
+        bounds[:-1],
+        response,
+        ranked,
+        n_bands=n_bands,
+        cancelled=cancelled,
+    )
+    if sizes.min() <= SMALL:
+        run_bands(boundary_kernel.sort_small, len(sizes), bounds, SMALL, ranked, n_bands=n_bands)
+    large = np.flatnonzero(sizes > SMALL)
+    for row in ranked:
+        for begin, end in zip(bounds[large].tolist(), bounds[large + 1].tolist(), strict=True):
+            row[begin:end].sort()
+        check(cancelled)
+    return ranked
+
+
+def _graph(
+    colours: np.ndarray | None, clusters: NDArray[np.int32], n_clusters: int, tolerance: float
+) -> ClusterGraph:
+    from napari_refit.fit.flood import cluster_graph
+
+    return cluster_graph(_checked_colours(colours, clusters.shape, tolerance), clusters, n_clusters)
+
+
+def _n_bands(n_values: int) -> int:
+    return max(1, min(n_threads(), n_values // PIXELS_PER_BAND))
+
+
+def _spread(table: np.ndarray, clusters: NDArray[np.int32]) -> np.ndarray:
+    """Maps (n, *clusters.shape) in which every pixel has what ``table`` (n, n_clusters) holds for its cluster."""
+    from napari_refit.fit.boundary_kernel import spread
+
+    maps = np.empty((len(table), clusters.size), table.dtype)
+    run_bands(spread, clusters.size, clusters.ravel(), table, maps, n_bands=_n_bands(maps.size))
+    return maps.reshape(-1, *clusters.shape)
 
 
 def _checked_colours(colours: np.ndarray | None, shape: tuple[int, ...], tolerance: float) -> np.ndarray:
@@ -191,26 +310,14 @@ def _checked_colours(colours: np.ndarray | None, shape: tuple[int, ...], toleran
     return colours
 
 
-def _cluster_values(
-    response: np.ndarray, indices: np.ndarray, sizes: np.ndarray, coverage: float
-) -> np.ndarray:
-    """The k-th largest response of each cluster, k = coverage of its size; all arrays flat."""
-    wanted = np.maximum(np.ceil(coverage * sizes - COUNT_SLACK).astype(np.int64), 1)
-    if np.array_equal(wanted, sizes):
-        lowest = np.full(len(sizes), np.inf, response.dtype)
-        np.minimum.at(lowest, indices, response)
-        return lowest
-    by_response = np.argsort(response)
-    small = indices.astype(np.min_scalar_type(len(sizes)))  # up to 16 bits a stable sort takes linear time
-    order = by_response[np.argsort(small[by_response], kind="stable")]
-    return response[order[np.cumsum(sizes) - wanted]]
-
-
-def _mask(values: np.ndarray, threshold: float, numbers: tuple[int, ...]) -> np.ndarray:
-    """Class number of each cluster."""
+def _mask(
+    values: np.ndarray, clusters: NDArray[np.int32], threshold: float, numbers: tuple[int, ...]
+) -> NDArray[Any]:
+    """Class number of each pixel."""
     dtype = np.min_scalar_type(max(numbers))
     winner = np.asarray(numbers, dtype)[values.argmax(axis=0)]
-    return np.where(values.max(axis=0) >= float(threshold), winner, dtype.type(0))
+    names = np.where(values.max(axis=0) >= float(threshold), winner, dtype.type(0))
+    return _spread(names[np.newaxis], clusters)[0]
 
 
 def _message(values: np.ndarray, response: np.ndarray, params: BoundaryParams) -> str:
@@ -230,7 +337,7 @@ def _message(values: np.ndarray, response: np.ndarray, params: BoundaryParams) -
         f"Nothing passes: best cluster (number {top + 1}) reaches {_floor(best[top])}, "
         f"threshold is {params.threshold:.2f}."
     )
-    highest = response.max()
+    highest = np.fmax.reduce(response, axis=None, initial=0)
     if highest <= 0:
         return "Nothing passes: the response map is 0 everywhere, so no slider will bring a mask here."
     if highest < params.threshold:
