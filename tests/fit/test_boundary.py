@@ -273,9 +273,10 @@ def test_order_statistics_in_bands(shape, levels, per_band, n_classes, dtype, mo
     sizes = np.bincount(clusters.ravel())[1:]
     assert sizes.min() <= boundary.SMALL < sizes.max()
     for coverage in (0.01, 0.37, 0.5, 1.0):
-        fitted = boundary_fit_stage(
-            FitInput(response, clusters), BoundaryParams(threshold=0, coverage=coverage, tolerance=0)
-        ).fitted
+        params = BoundaryParams(threshold=0, coverage=coverage, tolerance=0)
+        fitted = boundary_fit_stage(FitInput(response, clusters), params).fitted
+        kept = boundary_fit_stage(FitInput(response, clusters), params, memo=Kept()).fitted
+        np.testing.assert_array_equal(kept, fitted)
         for number, size in enumerate(sizes, start=1):
             inside = clusters == number
             wanted = max(math.ceil(round(coverage * size, 6)), 1)

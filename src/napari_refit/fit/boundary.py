@@ -203,7 +203,9 @@ def _prepared(
     if np.array_equal(wanted, sizes):
         values = memo("lowest", lambda: _lowest(_flat_response(response), clusters, len(sizes)))
     else:
-        ranked = memo("ranked", lambda: _ranked(_flat_response(response), clusters, sizes, cancelled))
+        # Without a memo nobody will ask for another coverage: half a sort is enough.
+        places = sizes - wanted if memo is forgetful else None
+        ranked = memo("ranked", lambda: _ranked(_flat_response(response), clusters, sizes, places, cancelled))
         values = ranked[:, np.cumsum(sizes) - wanted]
     if tolerance == 0:
         return values, None
@@ -245,9 +247,16 @@ def _lowest(response: np.ndarray, clusters: NDArray[np.int32], n_clusters: int) 
 
 
 def _ranked(
-    response: np.ndarray, clusters: NDArray[np.int32], sizes: NDArray[np.int64], cancelled: Stop | None
+    response: np.ndarray,
+    clusters: NDArray[np.int32],
+    sizes: NDArray[np.int64],
+    places: NDArray[np.int64] | None,
+    cancelled: Stop | None,
 ) -> np.ndarray:
-    """The responses of each class cluster after cluster, rising within each."""
+    """The responses of each class cluster after cluster, rising within each.
+
+    With ``places`` (n_clusters,) only what belongs at that place of each cluster is sure to be there.
+    """
     from napari_refit.fit import boundary_kernel
 
     ranked = np.empty_like(response)
@@ -266,9 +275,14 @@ def _ranked(
     if sizes.min() <= SMALL:
         run_bands(boundary_kernel.sort_small, len(sizes), bounds, SMALL, ranked, n_bands=n_bands)
     large = np.flatnonzero(sizes > SMALL)
+    begins, ends = bounds[large].tolist(), bounds[large + 1].tolist()
     for row in ranked:
-        for begin, end in zip(bounds[large].tolist(), bounds[large + 1].tolist(), strict=True):
-            row[begin:end].sort()
+        if places is None:
+            for begin, end in zip(begins, ends, strict=True):
+                row[begin:end].sort()
+        else:
+            for begin, end, place in zip(begins, ends, places[large].tolist(), strict=True):
+                row[begin:end].partition(place)
         check(cancelled)
     return ranked
 
