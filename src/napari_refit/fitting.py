@@ -99,4 +99,9 @@ def threshold_maps(
     array([2, 2], dtype=uint8)
     """
     numbers = np.asarray(class_numbers, np.min_scalar_type(max(class_numbers)))
-    return np.where(maps.max(axis=0) >= threshold, numbers[maps.argmax(axis=0)], 0).astype(numbers.dtype)
+    best, mask = maps[0], np.full(maps.shape[1:], numbers[0])
+    for plane, number in zip(maps[1:], numbers[1:], strict=True):
+        np.copyto(mask, number, where=plane > best)
+        best = np.maximum(best, plane)
+    mask *= best >= threshold
+    return mask
