@@ -21,9 +21,12 @@ test: system setup-dev ## style, types, doctests, unit and GUI tests, coverage
 lint: setup-dev ## style and types only
 	@scripts/lint.sh
 
-bench: setup-dev ## speed against peers, in the same run
-	@$(VENV)/bin/python -m pytest benchmarks -o addopts= --import-mode=importlib -p no:napari \
-		--benchmark-only --benchmark-group-by=group --benchmark-columns=min,median,iqr,rounds
+bench: system setup-dev ## speed against peers, in the same run, into docs/benchmarks.md
+	@mkdir -p .benchmarks
+	@scripts/with_display.sh $(VENV)/bin/python -m pytest benchmarks -o addopts= --import-mode=importlib -p no:napari \
+		--benchmark-only --benchmark-quiet --benchmark-max-time=2 --benchmark-min-rounds=2 \
+		--benchmark-json=.benchmarks/latest.json
+	@$(VENV)/bin/python docs/gen_benchmarks.py .benchmarks/latest.json
 
 docs: setup-dev ## the documentation, into site/
 	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
