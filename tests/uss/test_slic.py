@@ -53,29 +53,6 @@ def test_slic_is_that_of_scikit_image(image: np.ndarray, arguments: dict) -> Non
     assert np.array_equal(refit.slic(image, **arguments), expected)
 
 
-@pytest.mark.parametrize(
-    ("image", "arguments"),
-    [
-        (RGB, {}),
-        (RGB, {"ratio": 0.3, "kernel_size": 2, "max_dist": 6, "sigma": 0.7, "rng": 5}),
-        (GREY * 100, {"convert2lab": False, "kernel_size": 2}),
-        (np.moveaxis(RGB, -1, 0), {"channel_axis": 0, "kernel_size": 2}),
-        ((RGB * 255).astype(np.uint8), {"kernel_size": 1.5}),
-        (RGB.astype(np.float32), {"kernel_size": 2}),
-    ],
-)
-def test_quickshift_is_that_of_scikit_image(image: np.ndarray, arguments: dict) -> None:
-    assert np.array_equal(refit.quickshift(image, **arguments), segmentation.quickshift(image, **arguments))
-
-
-def test_quickshift_returns_its_tree() -> None:
-    ours = refit.quickshift(RGB, kernel_size=2, return_tree=True)
-    theirs = segmentation.quickshift(RGB, kernel_size=2, return_tree=True)
-    assert len(ours) == 3
-    for our, their in zip(ours, theirs, strict=True):
-        assert np.array_equal(our, their)
-
-
 def test_lists_are_images_too() -> None:
     expected = refit.slic(GREY, channel_axis=None)
     assert np.array_equal(refit.slic(GREY.tolist(), channel_axis=None), expected)
@@ -96,19 +73,6 @@ def test_lists_are_images_too() -> None:
 def test_slic_names_bad_arguments(arguments: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         refit.slic(RGB, **arguments)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"kernel_size": 0.5}, "kernel_size must be at least 1, got 0.5"),
-        ({"kernel_size": np.nan}, "got nan"),
-        ({"device": "toaster"}, "unknown device 'toaster'"),
-    ],
-)
-def test_quickshift_names_bad_arguments(arguments: dict, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        refit.quickshift(RGB, **arguments)
 
 
 @pytest.mark.parametrize("function", [refit.slic, refit.quickshift])
