@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import binary_erosion, distance_transform_edt, gaussian_filter
 
 from napari_refit import metrics
 
@@ -78,6 +78,53 @@ def test_evaluate_equals_monai(shape: tuple[int, ...], spacing: tuple[float, ...
         if scores["n_empty"] == 0:
             assert scores["mean_iou"] == pytest.approx(union.mean(), abs=1e-6)
             assert scores["iou"] == pytest.approx(union[1:].mean(), abs=1e-6)
+
+
+def boundary_of(region: np.ndarray) -> np.ndarray:
+    return region & ~binary_erosion(region)
+
+
+@given(
+    st.one_of(
+        arrays.array_shapes(min_dims=2, max_dims=2, max_side=9),
+        arrays.array_shapes(min_dims=3, max_dims=3, max_side=6),
+    ).flatmap(lambda shape: st.tuples(arrays.arrays(bool, shape), arrays.arrays(bool, shape))),
+    st.tuples(*[st.sampled_from([0.3, 0.9, 1.0, 2.5])] * 3),
+)
+@settings(deadline=None, max_examples=150)
+def test_boundary_metrics_equal_distance_transforms(pair, spacing) -> None:
+    """Where nothing is cropped, nothing is looked up, and distances that equal the tolerance count."""
+    spacing = spacing[: pair[0].ndim]
+    surfaces = [boundary_of(part) for part in pair]
+    if not all(surface.any() for surface in surfaces):
+        return
+    away = [distance_transform_edt(~surface, sampling=spacing) for surface in surfaces]
+    forth, back = away[1][surfaces[0]], away[0][surfaces[1]]
+    expected = max(np.percentile(forth, 95), np.percentile(back, 95))
+    assert metrics.hd95(*pair, spacing) == pytest.approx(expected, abs=1e-9)
+    for tolerance in (0.0, *spacing, 2 * spacing[0]):
+        near = np.concatenate([forth, back]) <= tolerance
+        assert metrics.surface_dice(*pair, spacing, tolerance) == pytest.approx(near.mean(), abs=1e-12)
+
+
+@pytest.mark.parametrize("highest", [1, 254, 255, 256, 65535, 65536])
+@pytest.mark.parametrize("lowest", [0, -1])
+@pytest.mark.parametrize("classes", [None, (1, 3, 70000)])
+def test_counting_labels_of_any_size(lowest: int, highest: int, classes: tuple[int, ...] | None) -> None:
+    rng = np.random.default_rng(highest)
+    values = np.array([lowest, 0, 1, 2, 3, highest])
+    mask, truth = (rng.choice(values, (20, 30))[::-1].T for _ in range(2))
+    numbers = classes or sorted({int(value) for value in values if value > 0})
+    scores = metrics.evaluate(mask, truth, classes=classes)
+    for number in numbers:
+        a, b = mask == number, truth == number
+        if (a | b).any():
+            assert scores[f"iou_{number}"] == pytest.approx((a & b).sum() / (a | b).sum())
+        else:
+            assert math.isnan(scores[f"iou_{number}"])
+    a, b = (~np.isin(labels, numbers) for labels in (mask, truth))
+    unions = [(a & b).sum() / (a | b).sum(), *(scores[f"iou_{number}"] for number in numbers)]
+    assert scores["mean_iou"] == pytest.approx(np.nanmean(unions))
 
 
 def test_pooled_equals_one_long_image() -> None:

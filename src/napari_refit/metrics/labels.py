@@ -6,7 +6,9 @@ from collections.abc import Iterable
 
 import numpy as np
 
-# Labels up to this are renumbered by a table look-up, larger or negative ones by a search.
+# Pairs of labels below this are counted by a table; any one below the other limit is renumbered by a table
+# look-up, larger or negative ones by a search.
+PAIR_TABLE_SIZE = 256
 TABLE_SIZE = 65536
 
 
@@ -55,12 +57,40 @@ def confusion(
     mask: np.ndarray, truth: np.ndarray, classes: tuple[int, ...] | None
 ) -> tuple[np.ndarray, tuple[int, ...]]:
     """Pixel counts (mask, truth) over background and classes, and the class numbers."""
+    n_labels = int(max(mask.max(), truth.max())) + 1
+    if n_labels <= PAIR_TABLE_SIZE and min(mask.min(), truth.min()) >= 0:
+        return _confusion_of_pairs(_pair_counts(mask, truth, n_labels), classes)
     if classes is None:
         present = {int(number) for labels in (mask, truth) for number in _labels(labels)}
         classes = tuple(sorted(number for number in present if number > 0))
     size = len(classes) + 1
     codes = _renumber(mask, classes) * size + _renumber(truth, classes)
     return np.bincount(codes.ravel(), minlength=size * size).reshape(size, size), classes
+
+
+def _pair_counts(mask: np.ndarray, truth: np.ndarray, n_labels: int) -> np.ndarray:
+    """Pixels with each label in the mask (rows) and each in the truth (columns)."""
+    codes = mask.astype(np.uint16)
+    codes *= np.uint16(n_labels)
+    codes += truth.astype(np.uint16, copy=False)
+    return np.bincount(codes.ravel(), minlength=n_labels**2).reshape(n_labels, n_labels)
+
+
+def _confusion_of_pairs(
+    pairs: np.ndarray, classes: tuple[int, ...] | None
+) -> tuple[np.ndarray, tuple[int, ...]]:
+    """Keep the classes of a table over all labels; the others join the background."""
+    if classes is None:
+        present = np.flatnonzero(pairs.any(axis=0) | pairs.any(axis=1)).tolist()
+        classes = tuple(number for number in present if number > 0)
+    places = np.zeros(len(pairs), np.intp)
+    for place, number in enumerate(classes, start=1):
+        if number < len(pairs):
+            places[number] = place
+    table = np.zeros((len(classes) + 1, len(classes) + 1), pairs.dtype)
+    rows, columns = np.nonzero(pairs)
+    np.add.at(table, (places[rows], places[columns]), pairs[rows, columns])
+    return table, classes
 
 
 def _labels(labels: np.ndarray) -> np.ndarray:
