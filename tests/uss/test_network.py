@@ -1,8 +1,11 @@
-"""The per-image USS network."""
+"""The per-image USS network, trained by compiled loops and by torch."""
 
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -10,18 +13,34 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
+from skimage import data, transform
 
+from napari_refit import bands
+from napari_refit.errors import Cancelled
 from napari_refit.params import NetworkParams, SlicParams
-from napari_refit.uss.network import (
-    REPORT_EVERY,
-    majority_labels,
-    network_segmenter,
-    uss_network,
-)
+from napari_refit.uss import network, network_labels_kernel, network_torch
+from napari_refit.uss.network import REPORT_EVERY, network_segmenter, uss_network
+from napari_refit.uss.network_processor import ProcessorTraining
+from napari_refit.uss.network_torch import TorchTraining, majority_labels
+from napari_refit.uss.network_weights import initial_weights
 from napari_refit.uss.superpixels import slic_segmenter
 
 NOISE = np.random.default_rng(0).random((20, 24))
 TILES = np.arange(20)[:, None] // 5 * 6 + np.arange(24) // 4
+
+
+@pytest.fixture(autouse=True, params=["processor", "torch"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Both ways to train; the processor stands in for torch's accelerator."""
+    if request.param == "torch":
+        chosen = network._accelerator
+        monkeypatch.setattr(network, "_accelerator", lambda device: chosen(device) or torch.device("cpu"))
+    return str(request.param)
+
+
+def only(wanted: str) -> pytest.MarkDecorator:
+    """For tests of one way, or of both side by side."""
+    return pytest.mark.parametrize("way", [wanted], indirect=True)
 
 
 def two_regions(shape: tuple[int, ...] = (32, 32)) -> tuple[np.ndarray, np.ndarray]:
@@ -31,7 +50,12 @@ def two_regions(shape: tuple[int, ...] = (32, 32)) -> tuple[np.ndarray, np.ndarr
     return np.random.default_rng(1).normal(0.2 + 0.5 * disc, 0.03), disc
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@only("processor")
+@settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
 @given(st.integers(1, 80), st.integers(1, 6), st.integers(2, 9), st.integers(0, 2**32 - 1))
 def test_majority_vote_is_the_slow_one(pixels: int, superpixels: int, labels: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -42,6 +66,10 @@ def test_majority_vote_is_the_slow_one(pixels: int, superpixels: int, labels: in
         expected[cluster == number] = votes.index(max(votes))
     result = majority_labels(torch.from_numpy(label), torch.from_numpy(cluster), labels, superpixels)
     assert np.array_equal(result.numpy(), expected)
+    flat = label.astype(np.int32)[None]
+    votes = np.empty((superpixels, labels), np.int32)
+    assert network_labels_kernel.vote(flat, cluster[None], votes) == len(np.unique(expected))
+    assert np.array_equal(flat[0], expected)
 
 
 def test_no_cluster_of_the_guide_is_cut() -> None:
@@ -105,13 +133,45 @@ def test_it_stops_when_few_labels_are_left() -> None:
 
 
 def test_a_closed_generator_stops_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    steps = []
-    step = torch.optim.SGD.step
-    monkeypatch.setattr(torch.optim.SGD, "step", lambda self, *a: (steps.append(1), step(self, *a))[1])
+    steps: list[None] = []
+    for kind in (ProcessorTraining, TorchTraining):
+        learn = kind.learn
+        monkeypatch.setattr(kind, "learn", lambda self, learn=learn: (steps.append(None), learn(self))[1])
     training = network_segmenter(NOISE, NetworkParams(steps=64), device="cpu")
     next(training)
     training.close()
-    assert len(steps) == REPORT_EVERY
+    assert len(steps) == REPORT_EVERY - 1
+
+
+def test_it_stops_within_a_step_when_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[None] = []
+    for kind in (ProcessorTraining, TorchTraining):
+        learn = kind.learn
+        monkeypatch.setattr(kind, "learn", lambda self, learn=learn: (steps.append(None), learn(self))[1])
+    training = network_segmenter(NOISE, NetworkParams(), device="cpu", cancelled=lambda: len(steps) > 1)
+    with pytest.raises(Cancelled):
+        list(training)
+    assert len(steps) == 2
+
+
+def test_the_guide_is_kept() -> None:
+    kept: dict[object, np.ndarray] = {}
+
+    def memo(key: object, compute: Callable[[], np.ndarray]) -> np.ndarray:
+        if key not in kept:
+            kept[key] = compute()
+        return kept[key]
+
+    few = NetworkParams(steps=1, guide_n_segments=20)
+    for params in (
+        few,
+        few.model_copy(update={"learning_rate": 0.1}),
+        NetworkParams(guide="continuity", steps=1),
+    ):
+        list(network_segmenter(NOISE, params, device="cpu", memo=memo))
+    assert len(kept) == 1
+    list(network_segmenter(NOISE, few.model_copy(update={"guide_n_segments": 30}), device="cpu", memo=memo))
+    assert len(kept) == 2
 
 
 def test_same_seed_same_clusters() -> None:
@@ -166,6 +226,13 @@ def test_the_intensity_range_does_not_matter() -> None:
         assert np.array_equal(uss_network(image, steps=5, device="cpu"), expected)
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (1, 2), (2, 1), (7, 1)])
+def test_images_of_few_pixels(shape: tuple[int, int]) -> None:
+    clusters = uss_network(np.random.default_rng(6).random(shape), steps=3, device="cpu")
+    assert clusters.shape == shape
+    assert clusters.min() == 1
+
+
 def test_more_labels_mean_more_channels() -> None:
     assert uss_network(NOISE, steps=1, max_labels=2, min_labels=2, device="cpu").max() < (
         uss_network(NOISE, steps=1, max_labels=64, device="cpu").max()
@@ -191,3 +258,160 @@ def test_more_labels_mean_more_channels() -> None:
 def test_bad_arguments_are_named(arguments: dict, error: type, message: str) -> None:
     with pytest.raises(error, match=message):
         uss_network(NOISE, **arguments)
+
+
+def both_ways(
+    pixels: np.ndarray, superpixels: np.ndarray | None, params: NetworkParams
+) -> tuple[ProcessorTraining, TorchTraining]:
+    compiled = ProcessorTraining(pixels, superpixels, params)
+    return compiled, TorchTraining(pixels, superpixels, params, torch.device("cpu"))
+
+
+@only("processor")
+@pytest.mark.parametrize("seed", [0, 43, 2**31 - 1])
+def test_the_weights_start_as_those_of_torch(seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    for weight in initial_weights(3, 20, seed):
+        bound = (weight[0].size) ** -0.5
+        expected = torch.empty(weight.shape).uniform_(-bound, bound, generator=generator)
+        np.testing.assert_allclose(weight, expected, rtol=0, atol=1e-7)
+
+
+@only("processor")
+@pytest.mark.parametrize("weight", [0.0, 1.5])
+@pytest.mark.parametrize("shape", [(20, 24, 3), (37, 250, 1), (3, 5, 2), (1, 40, 1), (9, 1, 5)])
+@pytest.mark.parametrize("max_labels", [2, 20, 32])
+def test_gradients_are_those_of_automatic_differentiation(
+    shape: tuple[int, int, int], max_labels: int, weight: float
+) -> None:
+    pixels = np.random.default_rng(4).standard_normal(shape).astype(np.float32)
+    params = NetworkParams(max_labels=max_labels, min_labels=2, continuity_weight=weight)
+    compiled, expected = both_ways(pixels, None, params)
+    for _ in range(2):
+        labels, left = compiled.label()
+        assert np.array_equal(labels, expected.label()[0])
+        assert left == len(np.unique(labels))
+        compiled.differentiate()
+        expected.differentiate()
+        parameters = list(expected.network.parameters())
+        for index, layer in enumerate(compiled._layers):
+            outputs, channels = parameters[3 * index].shape[:2]
+            windows = layer.weight_slope.reshape(layer.span, layer.span, -1, layer.outputs)
+            found = (
+                windows[:, :, :channels, :outputs].transpose(3, 2, 0, 1),
+                layer._scale_slope[:outputs],
+                layer._shift_slope[:outputs],
+            )
+            for slope, parameter in zip(found, parameters[3 * index :], strict=False):
+                assert parameter.grad is not None
+                largest = float(parameter.grad.abs().max())
+                np.testing.assert_allclose(slope, parameter.grad, rtol=0, atol=1e-4 * largest + 1e-7)
+            assert not windows[:, :, channels:].any()
+            assert not windows[..., outputs:].any()
+        compiled.learn()
+        expected._optimiser.step()
+
+
+@only("processor")
+@pytest.mark.parametrize("guide", ["slic", "continuity"])
+def test_both_ways_label_pictures_alike(guide: str) -> None:
+    picture = transform.resize(data.astronaut(), (96, 110), anti_aliasing=True)
+    superpixels = None
+    if guide == "slic":
+        superpixels = slic_segmenter(picture, SlicParams(n_segments=150)).astype(np.int64) - 1
+    pixels = network._standardised(picture)
+    compiled, expected = both_ways(pixels, superpixels, NetworkParams())
+    for _ in range(6):
+        labels, left = compiled.label()
+        slow, slow_left = expected.label()
+        assert np.mean(labels == slow.numpy()) > 0.995
+        assert abs(left - int(slow_left)) <= 1
+        compiled.learn()
+        expected.learn()
+
+
+@only("processor")
+def test_the_number_of_threads_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = np.random.default_rng(5).random((70, 61))
+    expected = uss_network(image, steps=6, device="cpu")
+    for count in (1, 3):
+        monkeypatch.setattr(bands, "n_threads", lambda count=count: count)
+        assert np.array_equal(uss_network(image, steps=6, device="cpu"), expected)
+
+
+@only("processor")
+def test_responses_of_any_size_have_a_gradient() -> None:
+    values = np.array([[[-4e4, 5e4, 4.9999e4, 0], [0, 0, 0, 0], [1, -90, -200, 2]]], np.float32)
+    one, zero = np.ones(4, np.float32), np.float32(0)
+    slope, sums = np.empty_like(values), np.empty((1, 2, 4))
+    target = np.array([[1, 0, 3]], np.int32)
+    network_labels_kernel.pull(0, 1, values, one, 0 * one, target, zero, zero, slope, sums)
+    expected = torch.softmax(torch.from_numpy(values).double(), -1).numpy()
+    expected[0, np.arange(3), target[0]] -= 1
+    np.testing.assert_allclose(slope, expected, atol=2e-7)
+    np.testing.assert_allclose(sums[0, 0], expected.sum((0, 1)), atol=1e-6)
+
+
+class Scripted:
+    """Stands in for a training; step by step it has so many labels left."""
+
+    def __init__(self, left: list[int]) -> None:
+        self.left, self.step = left, 0
+
+    def label(self) -> tuple[int, int]:
+        self.step += 1
+        return self.step, self.left[self.step - 1]
+
+    def learn(self) -> None:
+        pass
+
+
+@only("processor")
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.integers(2, 9), min_size=1, max_size=20), st.integers(2, 9))
+def test_looking_less_often_ends_at_the_same_step(left: list[int], least: int) -> None:
+    params = NetworkParams(steps=len(left), min_labels=least)
+    reports = [list(network._steps(Scripted(left), params, every)) for every in (1, REPORT_EVERY)]
+    end = next((step for step, count in enumerate(left, 1) if count < least), len(left))
+    assert reports[0] == reports[1] == [*range(REPORT_EVERY, end, REPORT_EVERY), end]
+
+
+@only("torch")
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory"), "has not enough memory for"),
+        (NotImplementedError("no such operator"), "cannot do"),
+    ],
+)
+def test_a_device_that_gives_up_hands_over_to_the_processor(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, message: str
+) -> None:
+    def fail(self: TorchTraining) -> None:
+        raise error
+
+    monkeypatch.setattr(network_torch.TorchTraining, "differentiate", fail)
+    with pytest.warns(RuntimeWarning, match=f"{message} this training: going on with the CPU"):
+        found = uss_network(NOISE, TILES, steps=5)
+    monkeypatch.setattr(network, "_accelerator", lambda device: None)
+    assert np.array_equal(found, uss_network(NOISE, TILES, steps=5))
+
+
+@only("torch")
+def test_other_failures_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(self: TorchTraining) -> None:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(network_torch.TorchTraining, "differentiate", fail)
+    with pytest.raises(RuntimeError, match="broken"):
+        uss_network(NOISE, TILES, steps=5)
+
+
+@only("processor")
+def test_the_processor_does_without_torch() -> None:
+    program = (
+        "import sys, numpy as np, napari_refit\n"
+        "napari_refit.uss_network(np.random.rand(8, 8), steps=2, device='cpu')\n"
+        "assert 'torch' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)

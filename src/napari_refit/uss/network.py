@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import warnings
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from pydantic import ValidationError
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
 
-from napari_refit.devices import torch_device
+from napari_refit.devices import on_processor, out_of_memory, torch_device
+from napari_refit.memo import Memo, forgetful
 from napari_refit.params import NetworkParams, QuickshiftParams, SlicParams
 from napari_refit.uss.checks import label_map, numbered, plane_channels
 from napari_refit.uss.edges import connected_clusters
 from napari_refit.uss.superpixels import quickshift_segmenter, slic_segmenter
 
 REPORT_EVERY = 4
-WIDE, NARROW = 64, 32
 
 
 def uss_network(
@@ -105,7 +102,7 @@ def uss_network(
         continuity_weight=continuity_weight,
         seed=seed,
     )
-    wanted = torch_device(device)
+    wanted = _accelerator(device)
     channels = plane_channels(image)
     shape = channels.shape[:2]
     superpixels = None
@@ -118,7 +115,12 @@ def uss_network(
 
 
 def network_segmenter(
-    image: Any, params: NetworkParams, *, device: Any = None
+    image: Any,
+    params: NetworkParams,
+    *,
+    device: Any = None,
+    memo: Memo = forgetful,
+    cancelled: Callable[[], bool] | None = None,
 ) -> Iterator[NDArray[np.int32]]:
     """Cluster a plane by the USS network, reporting on the way.
 
@@ -129,6 +131,10 @@ def network_segmenter(
     params : NetworkParams
     device : None, str or torch.device
         As in `uss_network`.
+    memo : Memo
+        Keeps the guide.
+    cancelled : callable, optional
+        Asked several times per training step.
 
     Yields
     ------
@@ -140,6 +146,8 @@ def network_segmenter(
     ------
     TypeError, ValueError
         As `uss_network` does, when the first clusters are asked for.
+    Cancelled
+        If ``cancelled()`` answered True.
 
     Examples
     --------
@@ -148,35 +156,13 @@ def network_segmenter(
     >>> len(list(network_segmenter(image, NetworkParams(steps=10, min_labels=2), device="cpu")))
     3
     """
-    wanted = torch_device(device)
+    wanted = _accelerator(device)
     channels = plane_channels(image)
-    for labels in _train(channels, _guide(channels, params), params, wanted):
+    guide = None
+    if params.guide != "continuity":
+        guide = memo(_guide_key(params), lambda: _guide(channels, params))
+    for labels in _train(channels, guide, params, wanted, cancelled):
         yield connected_clusters(labels)
-
-
-def majority_labels(labels: Tensor, superpixels: Tensor, max_labels: int, n_superpixels: int) -> Tensor:
-    """Give every superpixel the label that most of its pixels have.
-
-    Parameters
-    ----------
-    labels : Tensor of int64, (N,)
-        In [0, max_labels).
-    superpixels : Tensor of int64, (N,)
-        In [0, n_superpixels).
-    max_labels, n_superpixels : int
-
-    Returns
-    -------
-    Tensor of int64, (N,)
-        The lowest of several labels that are equally frequent.
-
-    Examples
-    --------
-    >>> majority_labels(torch.tensor([2, 2, 0, 1]), torch.tensor([0, 0, 0, 1]), 3, 2)
-    tensor([2, 2, 2, 1])
-    """
-    votes = torch.bincount(superpixels * max_labels + labels, minlength=n_superpixels * max_labels)
-    return votes.view(n_superpixels, max_labels).argmax(dim=1)[superpixels]
 
 
 def _checked_params(**values: Any) -> NetworkParams:
@@ -188,9 +174,20 @@ def _checked_params(**values: Any) -> NetworkParams:
         raise ValueError(f"{name}: {first['msg']}, got {first['input']!r}") from None
 
 
-def _guide(channels: NDArray[np.float64], params: NetworkParams) -> NDArray[Any] | None:
-    if params.guide == "continuity":
+def _accelerator(device: Any) -> Any:
+    """The torch device to train on, or None for compiled loops on the processor."""
+    if device is not None and on_processor(device):
         return None
+    wanted = torch_device(device)
+    return None if wanted.type == "cpu" else wanted
+
+
+def _guide_key(params: NetworkParams) -> tuple[object, ...]:
+    names = [name for name in type(params).model_fields if name.startswith("guide")]
+    return tuple((name, getattr(params, name)) for name in names)
+
+
+def _guide(channels: NDArray[np.float64], params: NetworkParams) -> NDArray[Any]:
     if params.guide == "quickshift":
         return quickshift_segmenter(
             channels,
@@ -215,40 +212,64 @@ def _train(
     channels: NDArray[np.float64],
     guide: NDArray[Any] | None,
     params: NetworkParams,
-    device: torch.device,
-) -> Iterator[NDArray[np.int64]]:
+    accelerator: Any,
+    cancelled: Callable[[], bool] | None = None,
+) -> Iterator[NDArray[Any]]:
     """Yield the label map (H, W) after every few steps, and the last one."""
-    max_labels, steps = params.max_labels, params.steps
-    shape = channels.shape[:2]
     if channels[..., 0].size == 1:
         # Batch normalisation is not defined over a single pixel.
-        yield np.zeros(shape, dtype=np.int64)
+        yield np.zeros(channels.shape[:2], dtype=np.int64)
         return
-    with _training_state():
-        pixels = torch.from_numpy(_standardised(channels)).permute(2, 0, 1)[None].to(device)
-        network = _network(channels.shape[2], max_labels, params.seed).to(device)
-        optimiser = torch.optim.SGD(network.parameters(), lr=params.learning_rate, momentum=params.momentum)
-        superpixels, n_superpixels = _on_device(guide, device)
-    for step in range(1, steps + 1):
-        with _training_state():
-            response = network(pixels)
-            flat = response.detach()[0].flatten(1)
-            target = flat.argmax(dim=0)
-            if superpixels is not None:
-                target = majority_labels(target, superpixels, max_labels, n_superpixels)
-            left = int((torch.bincount(target, minlength=max_labels) > 0).sum())
-            last = step == steps or left < params.min_labels
-            if not last:
-                loss = cross_entropy(response[0].flatten(1).T, target)
-                if superpixels is None:
-                    loss = loss + params.continuity_weight * _roughness(response)
-                optimiser.zero_grad()
-                loss.backward()
-                optimiser.step()
-        if last or step % REPORT_EVERY == 0:
-            yield target.reshape(shape).cpu().numpy()
-        if last:
+    pixels = _standardised(channels)
+    superpixels = None if guide is None else numbered(guide)[0]
+    if accelerator is not None:
+        try:
+            yield from _train_on(accelerator, pixels, superpixels, params, cancelled)
             return
+        except (RuntimeError, MemoryError) as error:
+            if not (out_of_memory(error) or isinstance(error, NotImplementedError)):
+                raise
+            lacks = "has not enough memory for" if out_of_memory(error) else "cannot do"
+            warnings.warn(
+                f"{accelerator} {lacks} this training: going on with the CPU", RuntimeWarning, stacklevel=3
+            )
+    from napari_refit.uss.network_processor import ProcessorTraining
+
+    yield from _steps(ProcessorTraining(pixels, superpixels, params, cancelled), params, 1)
+
+
+def _train_on(
+    accelerator: Any,
+    pixels: NDArray[np.float32],
+    superpixels: NDArray[np.int64] | None,
+    params: NetworkParams,
+    cancelled: Callable[[], bool] | None,
+) -> Iterator[NDArray[Any]]:
+    from napari_refit.uss.network_torch import TorchTraining
+
+    training = TorchTraining(pixels, superpixels, params, accelerator, cancelled)
+    yield from (labels.cpu().numpy() for labels in _steps(training, params, REPORT_EVERY))
+
+
+def _steps(training: Any, params: NetworkParams, check_every: int) -> Iterator[Any]:
+    """Train, and yield labels that are worth a look.
+
+    How many labels are left is looked at every few steps only, because an accelerator must be waited for; the first
+    step that left too few then counts, as if training had stopped there.
+    """
+    unseen: list[tuple[Any, Any]] = []
+    for step in range(1, params.steps + 1):
+        unseen.append(training.label())
+        last = step == params.steps
+        if last or step % check_every == 0:
+            ended = next((labels for labels, left in unseen if int(left) < params.min_labels), None)
+            if last or ended is not None:
+                yield unseen[-1][0] if ended is None else ended
+                return
+            if step % REPORT_EVERY == 0:
+                yield unseen[-1][0]
+            unseen = []
+        training.learn()
 
 
 def _standardised(channels: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -258,49 +279,3 @@ def _standardised(channels: NDArray[np.float64]) -> NDArray[np.float32]:
     centred = scaled - scaled.mean(axis=(0, 1))
     deviation = centred.std(axis=(0, 1))
     return (centred / np.where(deviation > 1e-7, deviation, 1)).astype(np.float32)
-
-
-def _on_device(guide: NDArray[Any] | None, device: torch.device) -> tuple[Tensor | None, int]:
-    if guide is None:
-        return None, 0
-    compact, count = numbered(guide)
-    return torch.from_numpy(compact.ravel()).to(device), count
-
-
-def _network(n_channels: int, max_labels: int, seed: int) -> nn.Sequential:
-    """Build the network with weights from ``seed``, leaving torch's own random state alone."""
-    generator = torch.Generator().manual_seed(seed)
-    layers: list[nn.Module] = []
-    for inputs, outputs, size in (
-        (n_channels, WIDE, 3),
-        (WIDE, NARROW, 1),
-        (NARROW, WIDE, 3),
-        (WIDE, max_labels, 1),
-    ):
-        # No bias: batch normalisation takes it out again.
-        layer = nn.utils.skip_init(
-            nn.Conv2d, inputs, outputs, size, padding=size // 2, bias=False, dtype=torch.float32
-        )
-        bound = (inputs * size * size) ** -0.5
-        with torch.no_grad():
-            layer.weight.uniform_(-bound, bound, generator=generator)
-        layers += [layer, nn.BatchNorm2d(outputs, track_running_stats=False, dtype=torch.float32), nn.ReLU()]
-    return nn.Sequential(*layers[:-1])
-
-
-def _roughness(response: Tensor) -> Tensor:
-    """Mean absolute difference of neighbouring responses, down plus across."""
-    differences = (response.diff(dim=2), response.diff(dim=3))
-    return sum((each.abs().mean() for each in differences if each.numel()), response.new_zeros(()))
-
-
-@contextmanager
-def _training_state() -> Iterator[None]:
-    """Allow gradients and ask for repeatable kernels, for one step only: callers' settings come back."""
-    deterministic, benchmark = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
-    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
-    try:
-        with torch.inference_mode(False), torch.enable_grad():
-            yield
-    finally:
-        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = deterministic, benchmark
