@@ -6,6 +6,7 @@ import inspect
 
 import numpy as np
 import pytest
+from agreement import agreement
 from skimage import segmentation
 
 import napari_refit as refit
@@ -49,8 +50,9 @@ def test_signature_is_that_of_scikit_image_and_a_device(name: str) -> None:
     ],
 )
 def test_slic_is_that_of_scikit_image(image: np.ndarray, arguments: dict) -> None:
-    expected = segmentation.slic(image, **arguments)
-    assert np.array_equal(refit.slic(image, **arguments), expected)
+    ours = refit.slic(image, **arguments)
+    assert ours.dtype == np.int64
+    assert agreement(ours, segmentation.slic(image, **arguments)) >= 0.99
 
 
 def test_lists_are_images_too() -> None:
@@ -66,7 +68,17 @@ def test_lists_are_images_too() -> None:
         ({"compactness": -2.5}, "got -2.5"),
         ({"compactness": np.nan}, "got nan"),
         ({"mask": np.zeros((24, 31), bool)}, "mask has no pixel"),
-        ({"start_label": 2}, "start_label"),
+        ({"start_label": 2}, "start_label must be 0 or 1, got 2"),
+        (
+            {"mask": np.ones((24, 30), bool)},
+            r"mask of shape \(24, 30\) does not fit an image of shape \(24, 31\)",
+        ),
+        ({"spacing": (1, 2, 3)}, r"spacing needs 2 numbers, one for each axis, got \(1, 2, 3\)"),
+        ({"spacing": (0, 1)}, r"spacing must be positive and finite, got \(0, 1\)"),
+        ({"sigma": (1,)}, r"sigma needs 2 numbers, one for each axis, got \(1,\)"),
+        ({"sigma": (-1, 1)}, "standard deviation must be 0 or more and finite, got -1.0"),
+        ({"channel_axis": None, "spacing": (1, 2)}, "spacing needs 3 numbers"),
+        ({"channel_axis": 3}, "axis 3 is out of bounds"),
         ({"device": "toaster"}, "unknown device 'toaster'"),
     ],
 )
@@ -88,6 +100,39 @@ def test_bad_images_are_refused(function) -> None:
 def test_slic_refuses_nan_as_scikit_image_does() -> None:
     with pytest.raises(ValueError, match="NaN"):
         refit.slic(np.where(GREY > 0.9, np.nan, GREY), channel_axis=None)
+    with pytest.raises(ValueError, match="infinities"):
+        refit.slic(np.where(GREY > 0.9, np.inf, GREY), channel_axis=None)
+
+
+def test_slic_refuses_other_numbers_of_axes_and_channels() -> None:
+    with pytest.raises(ValueError, match="2 or 3 axes beside its channels, got 1"):
+        refit.slic(GREY[0], channel_axis=None)
+    with pytest.raises(ValueError, match="2 or 3 axes beside its channels, got 4"):
+        refit.slic(VOLUME[None], channel_axis=None)
+    with pytest.raises(ValueError, match="three channels of RGB, got 2"):
+        refit.slic(RGB[..., :2], convert2lab=True)
+
+
+@pytest.mark.parametrize("arguments", [{"spacing": 2}, {"sigma": None}])
+def test_slic_refuses_other_types(arguments: dict) -> None:
+    with pytest.raises(TypeError, match=f"{next(iter(arguments))} must be"):
+        refit.slic(RGB, **arguments)
+
+
+def test_slic_leaves_its_input_alone() -> None:
+    for image in (RGB, RGB.astype(np.float32), (RGB * 255).astype(np.uint8)):
+        before = image.copy()
+        refit.slic(image, sigma=1)
+        assert np.array_equal(image, before)
+
+
+def test_slic_on_a_device_that_is_not_there() -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("it is there")
+    with pytest.raises(ValueError, match="'cuda' cannot be used here"):
+        refit.slic(RGB, device="cuda")
 
 
 def test_slic_of_a_plane_without_channels_needs_to_be_told() -> None:

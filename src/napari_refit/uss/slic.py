@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_refit.devices import check_device
+from napari_refit.bands import Stop, check
+from napari_refit.devices import check_device, on_processor
 from napari_refit.uss.checks import real_array
+from napari_refit.uss.colour import lab_planes
+from napari_refit.uss.slic_rounds import Tiles, cut_tiles, nearest_centres
+from napari_refit.uss.slic_seeds import Seeds, grid_seeds, mask_seeds
+from napari_refit.uss.smoothing import smooth
 
 
 def slic(
@@ -32,7 +37,8 @@ def slic(
 ) -> NDArray[np.int64]:
     """Cut an image into clusters of near pixels of like colour (SLIC).
 
-    The signature, the meaning of every argument and the result are those of `skimage.segmentation.slic`.
+    The signature, the meaning of every argument and the result are those of `skimage.segmentation.slic`; all is
+    computed in float32, so that a few pixels that are nearly as far from two centres may go to the other one.
 
     Parameters
     ----------
@@ -63,7 +69,7 @@ def slic(
     channel_axis : int or None
         Axis of the channels; None for a grey image.
     device : None, str or torch.device
-        Where it is wanted to run. Checked, but the computation runs on the processor.
+        Where the k-means runs: None and ``"cpu"`` are the processor.
 
     Returns
     -------
@@ -73,10 +79,11 @@ def slic(
     Raises
     ------
     TypeError
-        If ``image`` does not hold real numbers, or ``device`` is no device.
+        If ``image`` does not hold real numbers, ``spacing`` or ``sigma`` is no sequence or number, or ``device``
+        is no device.
     ValueError
-        If ``image`` is empty or holds NaN outside the mask, a number is out of range, the mask is empty, or
-        the device is unknown.
+        If ``image`` is empty, holds NaN or infinities that are not masked out, or has another number of axes; a
+        number is out of range; the mask is empty or of another shape; or the device is unknown or not there.
 
     References
     ----------
@@ -95,24 +102,232 @@ def slic(
         raise ValueError(f"n_segments must be at least 1, got {n_segments!r}")
     if not compactness > 0:
         raise ValueError(f"compactness must be above 0, got {compactness!r}")
-    if mask is not None and not np.any(mask):
-        raise ValueError("mask has no pixel that is True")
-    from skimage import segmentation
-
-    labels: NDArray[np.int64] = segmentation.slic(
-        values,
-        n_segments=n_segments,
+    if start_label not in (0, 1):
+        raise ValueError(f"start_label must be 0 or 1, got {start_label!r}")
+    planes, is_plane = _planes(values, channel_axis)
+    keep = None if mask is None else _checked_mask(mask, planes.shape[1:], is_plane)
+    distances = _spacing(spacing, is_plane)
+    sigmas = _sigmas(sigma, distances, is_plane)
+    channels = _rescaled(planes, keep)
+    colour = channel_axis is not None and convert2lab is not False
+    if colour and len(channels) == 3:
+        channels = lab_planes(channels)
+    elif colour and convert2lab:
+        raise ValueError(f"Lab needs the three channels of RGB, got {len(channels)}")
+    if max(sigmas) > 0:
+        channels = smooth(channels, sigmas)
+    if keep is None:
+        seeds = grid_seeds(channels.shape[1:], n_segments)
+    else:
+        seeds = mask_seeds(keep, n_segments, multichannel=channel_axis is not None)
+    numbers = nearest_seeds(
+        channels,
+        seeds,
+        keep=keep,
         compactness=compactness,
-        max_num_iter=max_num_iter,
-        sigma=sigma,
-        spacing=spacing,
-        convert2lab=convert2lab,
-        enforce_connectivity=enforce_connectivity,
-        min_size_factor=min_size_factor,
-        max_size_factor=max_size_factor,
-        slic_zero=slic_zero,
-        start_label=start_label,
-        mask=mask,
-        channel_axis=channel_axis,
+        spacing=distances,
+        rounds=max_num_iter,
+        adaptive=slic_zero,
+        device=device,
     )
-    return labels
+    if enforce_connectivity:
+        size = (numbers.size if keep is None else int(keep.sum())) / len(seeds.places)
+        labels = merge_stray(numbers, int(min_size_factor * size), int(max_size_factor * size), start_label)
+    else:
+        labels = numbers.astype(np.int64) + start_label
+    return labels[0] if is_plane else labels
+
+
+def nearest_seeds(
+    channels: NDArray[np.float32] | Tiles,
+    seeds: Seeds,
+    *,
+    keep: NDArray[np.bool_] | None = None,
+    compactness: float,
+    spacing: Sequence[float] = (1, 1, 1),
+    rounds: int = 10,
+    adaptive: bool = False,
+    device: Any = None,
+    cancelled: Stop | None = None,
+) -> NDArray[np.int32]:
+    """The k-means of `slic` on prepared channels, on the processor or a device.
+
+    Parameters
+    ----------
+    channels : ndarray of float32, (C, D, H, W), or Tiles
+        Smoothed, and not scaled by the compactness. Tiles that `slic_rounds.cut_tiles` made of them earlier
+        are for the processor only, and have their ``keep`` in them.
+    seeds : Seeds
+    keep : ndarray of bool, (D, H, W), optional
+        Only pixels where it is True are clustered; the centres then move by place alone first.
+    compactness, spacing, rounds, adaptive
+        As in `slic_rounds.nearest_centres`.
+    device : None, str or torch.device
+    cancelled : callable, optional
+        Asked now and then.
+
+    Returns
+    -------
+    ndarray of int32, (D, H, W)
+        Numbers of the seeds; -1 where there is none.
+
+    Raises
+    ------
+    TypeError
+        If tiles are to go to another device.
+    Cancelled
+        If ``cancelled()`` answered True.
+
+    Examples
+    --------
+    >>> channels = np.zeros((1, 1, 4, 8), np.float32)
+    >>> nearest_seeds(channels, grid_seeds((1, 4, 8), 2), compactness=1)[0, 0]
+    array([0, 0, 0, 0, 0, 1, 1, 1], dtype=int32)
+    """
+    if on_processor(device):
+        tiles = channels if isinstance(channels, Tiles) else cut_tiles(channels, keep, cancelled=cancelled)
+        return nearest_centres(
+            tiles,
+            seeds.places,
+            step=seeds.step,
+            reach=seeds.reach,
+            compactness=compactness,
+            spacing=spacing,
+            rounds=rounds,
+            by_place_first=tiles.masked,
+            adaptive=adaptive,
+            cancelled=cancelled,
+        )
+    if isinstance(channels, Tiles):
+        raise TypeError(f"tiles are for the processor: {device} needs the channels themselves")
+    from napari_refit.uss import slic_torch
+
+    return slic_torch.nearest_centres(
+        channels,
+        seeds.places,
+        keep=keep,
+        step=seeds.step,
+        reach=seeds.reach,
+        compactness=compactness,
+        spacing=spacing,
+        rounds=rounds,
+        adaptive=adaptive,
+        device=device,
+        cancelled=cancelled,
+    )
+
+
+def merge_stray(
+    numbers: NDArray[np.int32],
+    least: int,
+    most: int,
+    start: int,
+    *,
+    dtype: Any = np.int64,
+    cancelled: Stop | None = None,
+) -> NDArray[Any]:
+    """Make every cluster one connected piece that is neither too small nor too large.
+
+    Parameters
+    ----------
+    numbers : ndarray of int32, (D, H, W)
+        Numbers of the centres; below 0 where there is none.
+    least : int
+        A piece of fewer pixels joins a neighbour.
+    most : int
+        A piece is cut off as soon as it has this many pixels.
+    start : int
+        Number of the first piece; pixels without a centre get the one before it.
+    dtype : dtype
+        int32 or int64.
+    cancelled : callable, optional
+        Asked before the start.
+
+    Returns
+    -------
+    ndarray, (D, H, W)
+
+    Raises
+    ------
+    Cancelled
+        If ``cancelled()`` answered True.
+
+    Examples
+    --------
+    >>> merge_stray(np.array([[[5, 5, 5, 7, 5, 7, 7]]], np.int32), 2, 9, 1)
+    array([[[1, 1, 1, 1, 1, 2, 2]]])
+    """
+    from napari_refit.uss import slic_connectivity_kernel
+
+    check(cancelled)
+    pieces = np.empty(numbers.shape, dtype)
+    slic_connectivity_kernel.connect(numbers, least, most, start, pieces)
+    return pieces
+
+
+def _planes(values: NDArray[Any], channel_axis: int | None) -> tuple[NDArray[Any], bool]:
+    """The image as (C, D, H, W), and whether it is a plane."""
+    if channel_axis is not None and values.ndim == 2:
+        raise ValueError(f"a plane without channels needs channel_axis=None, got {channel_axis!r}")
+    values = values[np.newaxis] if channel_axis is None else np.moveaxis(values, channel_axis, 0)
+    if values.ndim not in (3, 4):
+        raise ValueError(f"image must have 2 or 3 axes beside its channels, got {values.ndim - 1}")
+    return (values, False) if values.ndim == 4 else (values[:, np.newaxis], True)
+
+
+def _checked_mask(mask: Any, shape: tuple[int, ...], is_plane: bool) -> NDArray[np.bool_]:
+    keep = np.asarray(mask, dtype=bool)
+    if not keep.any():
+        raise ValueError("mask has no pixel that is True")
+    wanted = shape[1:] if is_plane else shape
+    if keep.shape != wanted:
+        raise ValueError(f"mask of shape {keep.shape} does not fit an image of shape {wanted}")
+    return keep.reshape(shape)
+
+
+def _three(numbers: Any, name: str, is_plane: bool, depth: float) -> tuple[float, float, float]:
+    """A number for each of z, y, x; a plane has none for z."""
+    found = tuple(float(number) for number in numbers)
+    if len(found) != (2 if is_plane else 3):
+        raise ValueError(f"{name} needs {2 if is_plane else 3} numbers, one for each axis, got {numbers!r}")
+    return cast(tuple[float, float, float], (depth, *found) if is_plane else found)
+
+
+def _spacing(spacing: Any, is_plane: bool) -> tuple[float, float, float]:
+    if spacing is None:
+        return 1.0, 1.0, 1.0
+    if not isinstance(spacing, Iterable):
+        raise TypeError(f"spacing must be None or a sequence, got {spacing!r}")
+    distances = _three(spacing, "spacing", is_plane, 1.0)
+    if not all(0 < distance < np.inf for distance in distances):
+        raise ValueError(f"spacing must be positive and finite, got {spacing!r}")
+    return distances
+
+
+def _sigmas(sigma: Any, spacing: tuple[float, ...], is_plane: bool) -> tuple[float, float, float]:
+    if np.isscalar(sigma):
+        # A plane of depth 1 would only be smoothed along z with itself.
+        z, y, x = (max(float(cast(float, sigma)) / distance, 0.0) for distance in spacing)
+        return (0.0, y, x) if is_plane else (z, y, x)
+    if not isinstance(sigma, Iterable):
+        raise TypeError(f"sigma must be a number or a sequence, got {sigma!r}")
+    return _three(sigma, "sigma", is_plane, 0.0)
+
+
+def _rescaled(planes: NDArray[Any], keep: NDArray[np.bool_] | None) -> NDArray[np.float32]:
+    """The channels with their kept values stretched to [0, 1]."""
+    seen = planes if keep is None else planes[:, keep]
+    least, most = seen.min(), seen.max()
+    if np.isnan(least) or np.isnan(most):
+        raise ValueError("image holds NaN that is not masked out")
+    if np.isinf(least) or np.isinf(most):
+        raise ValueError("image holds infinities that are not masked out")
+    exact: Any = np.float32 if planes.dtype.itemsize <= 2 or planes.dtype == np.float32 else np.float64
+    channels = np.empty(planes.shape, dtype=np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        low = exact(least)
+        span = (exact(most) - low) or exact(1)
+        for plane, channel in zip(planes, channels, strict=True):
+            raised = np.subtract(plane, low, dtype=exact)
+            np.divide(raised, span, out=channel, casting="same_kind")
+    return channels

@@ -14,15 +14,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_refit.bands import Stop
+from napari_refit.devices import on_processor
+from napari_refit.memo import Memo, forgetful
 from napari_refit.params import FelzenszwalbParams, QuickshiftParams, SlicParams, WatershedParams
 from napari_refit.uss.checks import plane_channels
+from napari_refit.uss.colour import lab_planes
 from napari_refit.uss.edges import connected_clusters
-from napari_refit.uss.quickshift import quickshift
-from napari_refit.uss.slic import slic
+from napari_refit.uss.quickshift import QuickshiftTree, quickshift_tree
+from napari_refit.uss.slic import merge_stray, nearest_seeds
+from napari_refit.uss.slic_rounds import cut_tiles
+from napari_refit.uss.slic_seeds import grid_seeds
+from napari_refit.uss.smoothing import smooth
 
 
-def perceptual_channels(image: Any) -> NDArray[np.float64]:
-    """Return a plane on the scale on which its colours are compared.
+def perceptual_planes(image: Any) -> NDArray[np.float32]:
+    """Return a plane, channel after channel, on the scale on which its colours are compared.
 
     Parameters
     ----------
@@ -31,27 +38,34 @@ def perceptual_channels(image: Any) -> NDArray[np.float64]:
 
     Returns
     -------
-    ndarray of float64, (H, W, C)
+    ndarray of float32, (C, H, W)
         Three channels are converted to Lab; any other number is multiplied by 100, the range of L.
 
     Examples
     --------
     >>> import numpy as np
-    >>> perceptual_channels(np.full((1, 1), 0.5)).item()
+    >>> perceptual_planes(np.full((1, 1), 0.5)).item()
     50.0
-    >>> perceptual_channels(np.ones((1, 1, 3))).round(2)[0, 0, 0].item()
+    >>> perceptual_planes(np.ones((1, 1, 3))).round(2)[0].item()
     100.0
     """
-    channels = plane_channels(image)
-    if channels.shape[2] != 3:
-        return channels * 100
-    from skimage.color import rgb2lab
-
-    lab: NDArray[np.float64] = rgb2lab(channels)
-    return lab
+    planes = np.ascontiguousarray(np.moveaxis(plane_channels(image), -1, 0), dtype=np.float32)
+    return lab_planes(planes) if len(planes) == 3 else planes * np.float32(100)
 
 
-def slic_segmenter(image: Any, params: SlicParams, *, device: Any = None) -> NDArray[np.int32]:
+def perceptual_channels(image: Any) -> NDArray[np.float32]:
+    """`perceptual_planes` with the channels last, (H, W, C)."""
+    return np.moveaxis(perceptual_planes(image), 0, -1)
+
+
+def slic_segmenter(
+    image: Any,
+    params: SlicParams,
+    *,
+    device: Any = None,
+    memo: Memo = forgetful,
+    cancelled: Stop | None = None,
+) -> NDArray[np.int32]:
     """Cluster a plane by SLIC.
 
     Parameters
@@ -62,10 +76,19 @@ def slic_segmenter(image: Any, params: SlicParams, *, device: Any = None) -> NDA
         ``compactness`` is in units of the grey range 0..100, whatever part of it the plane uses.
     device : None, str or torch.device
         As in `napari_refit.slic`.
+    memo : Memo
+        Keeps the colours and what is smoothed.
+    cancelled : callable, optional
+        Asked now and then.
 
     Returns
     -------
     ndarray of int32, (H, W)
+
+    Raises
+    ------
+    Cancelled
+        If ``cancelled()`` answered True.
 
     Examples
     --------
@@ -74,23 +97,39 @@ def slic_segmenter(image: Any, params: SlicParams, *, device: Any = None) -> NDA
     >>> slic_segmenter(ramp, SlicParams(n_segments=4, sigma=0)).max().item()
     4
     """
-    channels = perceptual_channels(image)
-    # SLIC stretches every plane to its own range: compactness shrinks along so that their proportion stays.
-    span = float(np.ptp(channels)) or 1.0
-    labels = slic(
-        channels,
-        n_segments=params.n_segments,
-        compactness=params.compactness / span,
-        max_num_iter=params.max_num_iter,
-        sigma=params.sigma,
-        slic_zero=params.slic_zero,
-        convert2lab=False,
+
+    def smoothed() -> NDArray[np.float32]:
+        planes = memo(("channels",), lambda: perceptual_planes(image))
+        return smooth(planes[:, np.newaxis], (0, params.sigma, params.sigma), cancelled=cancelled)
+
+    if on_processor(device):
+        prepared = memo(("tiles", params.sigma), lambda: cut_tiles(smoothed(), cancelled=cancelled))
+    else:
+        prepared = memo(("smooth", params.sigma), smoothed)
+    seeds = grid_seeds(prepared.shape[-3:], params.n_segments)
+    numbers = nearest_seeds(
+        prepared,
+        seeds,
+        compactness=params.compactness,
+        rounds=params.max_num_iter,
+        adaptive=params.slic_zero,
         device=device,
+        cancelled=cancelled,
     )
-    return connected_clusters(labels)
+    # The sizes that `slic` lets pieces have by default.
+    size = numbers.size / len(seeds.places)
+    pieces = merge_stray(numbers, int(0.5 * size), int(3 * size), 1, dtype=np.int32, cancelled=cancelled)
+    return connected_clusters(pieces[0])
 
 
-def quickshift_segmenter(image: Any, params: QuickshiftParams, *, device: Any = None) -> NDArray[np.int32]:
+def quickshift_segmenter(
+    image: Any,
+    params: QuickshiftParams,
+    *,
+    device: Any = None,
+    memo: Memo = forgetful,
+    cancelled: Stop | None = None,
+) -> NDArray[np.int32]:
     """Cluster a plane by Quickshift.
 
     Parameters
@@ -101,6 +140,10 @@ def quickshift_segmenter(image: Any, params: QuickshiftParams, *, device: Any = 
         ``ratio`` weighs the grey range 0..100 (or Lab) against pixels.
     device : None, str or torch.device
         As in `napari_refit.quickshift`.
+    memo : Memo
+        Keeps the links, which ``max_dist`` only cuts.
+    cancelled : callable, optional
+        Asked now and then.
 
     Returns
     -------
@@ -108,6 +151,8 @@ def quickshift_segmenter(image: Any, params: QuickshiftParams, *, device: Any = 
 
     Raises
     ------
+    Cancelled
+        If ``cancelled()`` answered True.
     ValueError
         Also if the kernel size is below 1 pixel.
 
@@ -118,17 +163,25 @@ def quickshift_segmenter(image: Any, params: QuickshiftParams, *, device: Any = 
     >>> quickshift_segmenter(halves, QuickshiftParams())[0]
     array([1, 1, 1, 1, 2, 2, 2, 2], dtype=int32)
     """
-    labels = quickshift(
-        perceptual_channels(image),
-        ratio=params.ratio,
-        kernel_size=params.kernel_size,
-        max_dist=params.max_dist,
-        sigma=params.sigma,
-        convert2lab=False,
-        rng=params.seed,
-        device=device,
-    )
-    return connected_clusters(labels)
+
+    def link() -> QuickshiftTree:
+        channels = plane_channels(image)
+        colour = channels.shape[2] == 3
+        return quickshift_tree(
+            channels if colour else channels * 100,
+            ratio=params.ratio,
+            kernel_size=params.kernel_size,
+            sigma=params.sigma,
+            convert2lab=colour,
+            rng=params.seed,
+            device=device,
+            cancelled=cancelled,
+        )
+
+    place = "processor" if on_processor(device) else str(device)
+    key = "tree", params.kernel_size, params.ratio, params.sigma, params.seed, place
+    tree: QuickshiftTree = memo(key, link)
+    return connected_clusters(tree.cut(params.max_dist))
 
 
 def felzenszwalb_segmenter(image: Any, params: FelzenszwalbParams) -> NDArray[np.int32]:
