@@ -18,8 +18,10 @@ from skimage.util import img_as_float
 import napari_refit as refit
 from napari_refit import bands
 from napari_refit.errors import Cancelled
+from napari_refit.params import QuickshiftParams
 from napari_refit.uss import quickshift_processor
 from napari_refit.uss.quickshift import QuickshiftTree, quickshift_tree
+from napari_refit.uss.superpixels import quickshift_segmenter
 
 RNG = np.random.default_rng(3)
 GREY = RNG.random((24, 31))
@@ -250,3 +252,29 @@ def test_the_image_stays_as_it_is() -> None:
     kept = image.copy()
     refit.quickshift(image, sigma=1, ratio=0.5, **TIGHT)
     assert np.array_equal(image, kept)
+
+
+def test_the_segmenter_links_once_and_cuts_at_every_move() -> None:
+    kept: dict = {}
+    links: list = []
+
+    def memo(key, compute):
+        if key not in kept:
+            links.append(key)
+            kept[key] = compute()
+        return kept[key]
+
+    image = img_as_float(pictures()["astronaut"])
+    cuts = {"max_dist": 3}, {"max_dist": 9}
+    others = {"kernel_size": 1}, {"seed": 4}, {"ratio": 0.3}, {"sigma": 2.5}
+    for changes in ({}, *cuts, *others, *cuts):
+        params = QuickshiftParams(**{"kernel_size": 2, **changes})
+        expected = quickshift_segmenter(image, params)
+        assert np.array_equal(quickshift_segmenter(image, params, memo=memo), expected)
+        assert np.array_equal(quickshift_segmenter(image, params, memo=memo, device="cpu"), expected)
+    assert len(links) == 5
+
+
+def test_the_segmenter_stops_when_asked() -> None:
+    with pytest.raises(Cancelled):
+        quickshift_segmenter(RGB, QuickshiftParams(), cancelled=lambda: True)
