@@ -186,3 +186,47 @@ def test_progress_and_parts_come_slice_by_slice(volume, response) -> None:
     )
     assert seen == [(k, 20) for k in range(1, 21)]
     assert parts == list(range(20))
+
+
+def slic_blocks(rounds: int, overlap: int) -> tuple[np.ndarray, np.ndarray]:
+    """Supervoxels of the middle of a volume: of the whole, and of a block with an overlap on each side."""
+    from napari_refit.params import SlicParams
+    from napari_refit.uss.block import Block
+    from napari_refit.uss.supervoxels import slic_supervoxels
+
+    depth, rows, columns = np.indices((48, 40, 44))
+    image = (np.sin(depth / 5) + np.cos(rows / 7) + np.sin(columns / 6)) / 6 + 0.5
+    image = (image + np.random.default_rng(0).normal(0, 0.02, image.shape)).clip(0, 1).astype(np.float32)
+    params = SlicParams(n_segments=40, max_num_iter=rounds, sigma=0.0)
+
+    def cut(begin: int, end: int) -> np.ndarray:
+        return slic_supervoxels(
+            image[begin:end], params, spacing=(2.0, 1.0, 1.0), block=Block(begin, image.shape)
+        )
+
+    first, last = 20, 28
+    block = cut(first - overlap, last + overlap)
+    return cut(0, 48)[first:last], block[overlap:-overlap]
+
+
+def test_slic_supervoxels_of_a_block_are_those_of_the_volume_within_reach() -> None:
+    whole, block = slic_blocks(rounds=1, overlap=16)
+    pairs = np.unique(np.stack([whole.ravel(), block.ravel()]), axis=1)
+    assert len(np.unique(whole)) > 20
+    assert pairs.shape[1] == len(np.unique(whole)) == len(np.unique(block)), "the same up to renumbering"
+
+
+def test_slic_supervoxels_differ_little_past_that_reach() -> None:
+    whole, block = slic_blocks(rounds=10, overlap=16)
+    pairs, counts = np.unique(np.stack([whole.ravel(), block.ravel()]), axis=1, return_counts=True)
+    best = dict(sorted(zip(pairs[0], counts, strict=True)))
+    assert sum(best.values()) > 0.95 * whole.size
+
+
+def test_supervoxels_are_in_the_dock_and_follow_the_spacing() -> None:
+    volume = np.random.default_rng(1).random((16, 40, 40)).astype(np.float32)
+    params = RefitParams(**{"slic.supervoxels": True, "slic.n_segments": 16, "tolerance": 0.0})
+    thin = Refit(volume, response=volume, params=params, spacing=(1.0, 1.0, 1.0)).slice(5)
+    thick = Refit(volume, response=volume, params=params, spacing=(5.0, 1.0, 1.0)).slice(5)
+    assert thin.clusters.shape == (40, 40)
+    assert not np.array_equal(thin.clusters, thick.clusters)

@@ -21,7 +21,7 @@ from napari_refit.segmenting import Segments, accepted
 if TYPE_CHECKING:
     from napari_refit.stages import Key, Run, Stages
 
-MOST_VOXELS = 8_000_000
+MOST_VOXELS = 16_000_000
 """Voxels of a slab, its overlaps included: some hundreds of MB with everything that is computed on it."""
 OVERLAP_IN_CLUSTERS = 2
 """How many clusters deep slabs overlap on each side: about what a cluster moves and grows by."""
@@ -179,7 +179,9 @@ class Slabs:
         shape = self._stages.grid.planes.shape
         plane = math.prod(length for other, length in self._axes(index) if other not in dict(index))
         overlap = self.overlap(index, params)
-        thickness = max(1, self.most_voxels // plane - 2 * overlap)
+        # Never thinner than a cluster is deep, or overlaps would be nearly all of the work.
+        least = max(1, overlap // OVERLAP_IN_CLUSTERS)
+        thickness = max(least, self.most_voxels // plane - 2 * overlap)
         if self.most_voxels // plane >= shape[axis]:
             thickness = shape[axis]
         position = dict(index)[axis]
