@@ -13,7 +13,7 @@ OURS = "napari-refit"
 TURNS = 3
 MOST_CALLS = 300
 # A call this slow is made once.
-VERY_SLOW = 8.0
+VERY_SLOW = 12.0
 
 
 @dataclass(frozen=True)
