@@ -289,7 +289,7 @@ def _resized(raw: Tensor, size: tuple[int, int]) -> Tensor:
     resized = nn.functional.interpolate(raw, size, mode="bilinear", align_corners=False, antialias=finer)
     # Interpolating a flat map leaves rounding noise, which normalisation would blow up to full range.
     low, high = raw.amin((2, 3), keepdim=True), raw.amax((2, 3), keepdim=True)
-    return torch.where(high - low <= 1e-6 * high, high, resized.clamp_min_(0))
+    return torch.where(high - low <= 1e-6 * high, high, resized)
 
 
 def _min_max(raw: Tensor) -> tuple[Tensor, Tensor]:
@@ -297,8 +297,8 @@ def _min_max(raw: Tensor) -> tuple[Tensor, Tensor]:
     if 0 in raw.shape:
         return raw, raw.new_zeros(raw.shape[:2])
     low, high = raw.amin((2, 3), keepdim=True), raw.amax((2, 3), keepdim=True)
-    scaled = torch.where(high > low, (raw - low).div_(high - low), 0)
-    return scaled, high[:, :, 0, 0]
+    span = torch.where(high > low, high - low, torch.inf)
+    return (raw - low).div_(span), high[:, :, 0, 0]
 
 
 def _predicted(classifier: Classifier, logits: np.ndarray, targets: Sequence[int]) -> np.ndarray:
