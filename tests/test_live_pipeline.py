@@ -114,6 +114,11 @@ def test_a_memo_keeps_few_things_and_one_scope() -> None:
         cache.memo("place", "scope")(key, lambda: np.zeros(100, np.uint8))
     assert cache.n_bytes == 800
     assert cache.memo("place", "scope")(19, lambda: None) is not None
+    memo = cache.memo("place", "scope")
+    memo(13, lambda: None)
+    memo(20, lambda: memo(21, lambda: np.zeros(10, np.uint8)))
+    assert memo(13, lambda: None) is not None, "the one used last was dropped"
+    assert memo(21, lambda: None) is not None, "what was kept meanwhile was lost"
     assert cache.memo("place", "other")(19, lambda: "new") == "new"
     assert cache.n_bytes == 0
 
@@ -247,11 +252,14 @@ def test_parameters_in_pixels_shrink_with_the_resolution(name: str) -> None:
             assert before == after
 
 
-def test_the_pace_is_that_of_the_latest_run() -> None:
+def test_the_pace_is_that_of_the_quickest_of_the_latest_runs() -> None:
     pace = Pace()
     pace.record("clusters", "slic slice", 100, 9.0)
     pace.record("clusters", "slic slice", 100, 1.0)
     assert pace.predict("clusters", "slic slice", 200) == pytest.approx(2.0)
+    for _ in range(4):
+        pace.record("clusters", "slic slice", 100, 3.0)
+    assert pace.predict("clusters", "slic slice", 200) == pytest.approx(6.0)
     assert pace.predict("clusters", "slic sigma", 200) is None
 
 

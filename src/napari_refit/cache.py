@@ -81,17 +81,24 @@ class StageCache:
         """
 
         def recall(key: Hashable, compute: Callable[[], Any]) -> Any:
-            kept = self.get(place)
-            values = dict(kept.values) if kept is not None and kept.scope == scope else {}
+            values = self._prepared(place, scope)
             if key in values:
+                # The latest used is dropped last.
+                values[key] = values.pop(key)
                 return values[key]
-            values[key] = found = compute()
+            found = compute()
+            # Read again: what was computed may have kept something here itself.
+            values = {**self._prepared(place, scope), key: found}
             for oldest in list(values)[:-MOST_PREPARED]:
                 del values[oldest]
             self.put(place, _Prepared(scope, values))
             return found
 
         return recall
+
+    def _prepared(self, place: Hashable, scope: Hashable) -> dict[Hashable, Any]:
+        kept = self.get(place)
+        return kept.values if kept is not None and kept.scope == scope else {}
 
     def clear(self) -> None:
         """Drop everything."""

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections import deque
+
+LATEST = 4
+
 
 class Pace:
     """Seconds per pixel of each stage, by what made it run.
@@ -20,13 +24,14 @@ class Pace:
     """
 
     def __init__(self) -> None:
-        self._seconds_per_pixel: dict[tuple[str, str], float] = {}
+        self._seconds_per_pixel: dict[tuple[str, str], deque[float]] = {}
 
     def record(self, stage: str, kind: str, pixels: int, seconds: float) -> None:
-        """Note what a stage took; the latest measurement counts, for the first one includes loading."""
-        self._seconds_per_pixel[stage, kind] = seconds / max(1, pixels)
+        """Note what a stage took; of the latest few the least counts, for loading and other work only add to it."""
+        latest = self._seconds_per_pixel.setdefault((stage, kind), deque(maxlen=LATEST))
+        latest.append(seconds / max(1, pixels))
 
     def predict(self, stage: str, kind: str, pixels: int) -> float | None:
         """Seconds that the stage will take; None where nothing like it was measured yet."""
         known = self._seconds_per_pixel.get((stage, kind))
-        return None if known is None else known * pixels
+        return None if known is None else min(known) * pixels

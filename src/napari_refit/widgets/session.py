@@ -112,7 +112,7 @@ class Session(QObject):
         self.layers.edited.connect(self.scores.changed)
         self._ask_soon = Soon(self, self._ask)
         self._look_soon = Soon(self, self._look)
-        self._of_viewer.listen(viewer.dims, ("point", "order", "ndisplay", "ndim"), self._on_dims)
+        self._of_viewer.listen(viewer.dims, ("point", "order", "ndisplay", "ndim"), self._look_soon.ask)
         self._of_viewer.listen(viewer.layers, ("removed",), self._on_removed)
 
     # -- what the dock tells
@@ -292,9 +292,6 @@ class Session(QObject):
 
     # -- reactions
 
-    def _on_dims(self) -> None:
-        self._look_soon.ask()
-
     def _look(self, changed: bool = False) -> None:
         """Find out which plane is open, and ask for it if that is news."""
         before, self._hint = (self.plane, self._hint), ""
@@ -329,7 +326,7 @@ class Session(QObject):
 
     def _on_image_moved(self) -> None:
         self.layers.move_image()
-        self._on_dims()
+        self._look_soon.ask()
         self.update()
 
     def _on_image_replaced(self) -> None:
