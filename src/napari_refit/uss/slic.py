@@ -323,11 +323,8 @@ def _rescaled(planes: NDArray[Any], keep: NDArray[np.bool_] | None) -> NDArray[n
     if np.isinf(least) or np.isinf(most):
         raise ValueError("image holds infinities that are not masked out")
     exact: Any = np.float32 if planes.dtype.itemsize <= 2 or planes.dtype == np.float32 else np.float64
-    channels = np.empty(planes.shape, dtype=np.float32)
     with np.errstate(over="ignore", invalid="ignore"):
         low = exact(least)
-        span = (exact(most) - low) or exact(1)
-        for plane, channel in zip(planes, channels, strict=True):
-            raised = np.subtract(plane, low, dtype=exact)
-            np.divide(raised, span, out=channel, casting="same_kind")
-    return channels
+        raised = np.subtract(planes, low, dtype=exact)
+        raised /= (exact(most) - low) or exact(1)
+        return np.ascontiguousarray(raised, dtype=np.float32)
