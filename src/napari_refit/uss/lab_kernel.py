@@ -87,6 +87,5 @@ def lab_lines(start: int, stop: int, rgb: Any, lab: Any) -> None:
 
 
 def warm_up() -> None:
-    """Compile every loop of this file, or load it from numba's cache."""
-    for dtype in (np.float32, np.float64):
-        lab_lines(0, 1, np.zeros((1, 1, 3), dtype), np.zeros((1, 1, 3), dtype))
+    """Compile every loop of this file as segmenters use it, or load it from numba's cache."""
+    lab_lines(0, 1, np.zeros((1, 1, 3)), np.zeros((1, 1, 3)))

@@ -227,10 +227,8 @@ def exact_densities(
 
 
 def warm_up() -> None:
-    """Compile every loop of this file, or load it from numba's cache."""
-    pixels, flat = np.zeros(1, np.int64), np.zeros((1, 8), bool)
-    for dtype in (np.float64, np.float32):
-        planes = np.zeros((1, 3, 20), dtype)
-        exact_densities(0, 1, pixels, False, planes, (0, 2), dtype(1), np.zeros((1, 8)), np.zeros((1, 20)))
-        mark_flat_lines(0, 1, planes, 2, flat)
-        mark_flat_windows(planes, 0, 2, flat, flat)
+    """Compile every loop of this file as segmenters use it, or load it from numba's cache."""
+    pixels, flat, planes = np.zeros(1, np.int64), np.zeros((1, 8), bool), np.zeros((1, 3, 20))
+    exact_densities(0, 1, pixels, False, planes, (0, 2), np.float64(1), np.zeros((1, 8)), np.zeros((1, 20)))
+    mark_flat_lines(0, 1, planes, 2, flat)
+    mark_flat_windows(planes, 0, 2, flat, flat)

@@ -232,11 +232,9 @@ def join_densities(start: int, stop: int, totals: Any, lines: int, densities: An
 
 
 def warm_up() -> None:
-    """Compile every loop of this file, or load it from numba's cache."""
-    planes = np.zeros((1, 3, 20), _f4)
-    for dtype in (np.float64, _f4):
-        lay_out(0, 1, np.zeros((1, 8, 3), dtype), 2, np.zeros((1, 3, 20), dtype))
-    lay_out(0, 1, np.zeros((1, 8, 3)), 2, planes)
-    totals = np.zeros((1, 1, 20))
+    """Compile every loop of this file as segmenters use it, or load it from numba's cache."""
+    planes, totals = np.zeros((1, 3, 20), _f4), np.zeros((1, 1, 20))
+    for laid_out in (planes, np.zeros((1, 3, 20))):
+        lay_out(0, 1, np.zeros((1, 8, 3)), 2, laid_out)
     add_densities(0, 1, planes, (0, 2), 8, 1.0, totals[0])
     join_densities(0, 1, totals, 1, np.zeros((1, 20)))

@@ -146,7 +146,7 @@ def find_parents(
         the flat densities, planes and image.
     lengths : ndarray of float, (n, 3)
         Their squared lengths, over all and along either axis, in the precision of the planes.
-    margins : ndarray of float64, (H, width)
+    margins : ndarray of float32, (H, width)
         How wrong each density may be.
     parents : ndarray of int, (H, W)
         Filled in: the place of the parent in the flat image; a pixel's own where it has none.
@@ -271,29 +271,10 @@ def cut_links(parents: Any, distances: Any, max_dist: Any, labels: Any) -> None:
 
 
 def warm_up() -> None:
-    """Compile every loop of this file, or load it from numba's cache."""
+    """Compile every loop of this file as segmenters use it, or load it from numba's cache."""
     parents, labels, flags = np.zeros((1, 8), np.int32), np.zeros(8, np.int64), np.zeros((1, 8), np.uint8)
-    rings, densities = np.zeros((0, 5), np.int64), np.zeros((1, 20))
-    for dtype in (np.float64, np.float32):
-        planes, distances, lengths = (
-            np.zeros((1, 3, 20), dtype),
-            np.zeros((1, 8), dtype),
-            np.zeros((0, 3), dtype),
-        )
-        find_parents(0, 1, planes, densities, 2, rings, lengths, densities, parents, distances, flags, flags)
-        find_again(
-            0,
-            1,
-            labels[:1],
-            planes,
-            densities,
-            2,
-            rings,
-            lengths,
-            densities,
-            dtype(1),
-            parents,
-            distances,
-            flags,
-        )
-        cut_links(parents.ravel(), distances.ravel(), dtype(1), labels)
+    window = np.zeros((0, 5), np.int64), np.zeros((0, 3)), np.zeros((1, 20), np.float32)
+    planes, densities, distances = np.zeros((1, 3, 20)), np.zeros((1, 20)), np.zeros((1, 8))
+    find_parents(0, 1, planes, densities, 2, *window, parents, distances, flags, flags)
+    find_again(0, 1, labels[:1], planes, densities, 2, *window, np.float64(1), parents, distances, flags)
+    cut_links(parents.ravel(), distances.ravel(), np.float64(1), labels)

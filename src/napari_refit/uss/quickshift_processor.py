@@ -79,14 +79,14 @@ def compiled_tree(
     inner = densities[:, window.across : window.across + width]
     if not finite:
         _drop_not_finite(colours, window, inner)
-    margins = np.full_like(densities, _margin(colours, window, largest))
+    margins = np.full(densities.shape, _margin(colours, window, largest), np.float32)
     flat = _flat_windows(window, planes, noise.shape)
     if flat.any():
         margins[:, window.across : window.across + width][flat] = 0
         if colours.dtype == np.float32:
             _settle(window, planes, np.flatnonzero(flat), True, noise, densities, cancelled)
         else:
-            np.copyto(inner, noise + window.flat_density(height, width), where=flat)
+            inner[flat] = noise[flat] + window.flat_density(height, width)[flat]
     return _links(window, planes, densities, noise, margins, cancelled)
 
 
@@ -144,7 +144,8 @@ def _densities(
     reach = window.down, window.across
 
     def add_noise() -> None:
-        noise[:] = generator.normal(scale=1e-5, size=noise.shape)
+        generator.standard_normal(out=noise)
+        np.multiply(noise, 1e-5, out=noise)
 
     def add_block(block: int) -> None:
         totals[block] = 0
@@ -169,7 +170,7 @@ def _margin(colours: NDArray[np.floating], window: _Window, largest: float) -> f
     if colours.dtype == np.float32:
         share = 8e-8 * columns
     else:
-        share = 2e-7 + 3e-8 * largest * math.sqrt(colours.shape[2]) / window.kernel_size
+        share = 2e-7 + 2e-8 * largest * math.sqrt(colours.shape[2]) / window.kernel_size
     return share * 2 * math.pi * window.kernel_size**2
 
 
@@ -178,7 +179,7 @@ def _links(
     planes: NDArray[np.floating],
     densities: NDArray[np.float64],
     noise: NDArray[np.float64],
-    margins: NDArray[np.float64],
+    margins: NDArray[np.float32],
     cancelled: Stop | None,
 ) -> tuple[NDArray[np.integer], NDArray[np.floating]]:
     height, width = noise.shape
