@@ -17,7 +17,8 @@ import napari_refit as refit
 from napari_refit import bands
 from napari_refit.errors import Cancelled
 from napari_refit.params import SlicParams
-from napari_refit.uss import slic_centres_kernel, slic_rounds, slic_torch
+from napari_refit.uss import slic, slic_centres_kernel, slic_rounds, slic_torch
+from napari_refit.uss.edges import connected_clusters
 from napari_refit.uss.slic import merge_stray, nearest_seeds
 from napari_refit.uss.slic_rounds import cut_tiles, nearest_centres
 from napari_refit.uss.slic_seeds import Seeds, grid_seeds, mask_seeds
@@ -279,17 +280,24 @@ def slow_pieces(numbers: np.ndarray, least: int, most: int, start: int) -> np.nd
     return pieces
 
 
+@pytest.mark.parametrize("way", ["one flood", "by regions"])
 @settings(max_examples=150, deadline=None)
 @given(st.data())
-def test_pieces_are_those_of_a_slow_flood(draw: st.DataObject) -> None:
+def test_pieces_are_those_of_a_slow_flood(way: str, draw: st.DataObject) -> None:
     shape = draw.draw(st.tuples(st.integers(1, 3), st.integers(1, 14), st.integers(1, 14)))
     random = np.random.default_rng(draw.draw(st.integers(0, 999)))
-    numbers = random.integers(draw.draw(st.integers(-1, 0)), draw.draw(st.integers(1, 5)), shape)
+    lowest = draw.draw(st.integers(-1, 0))
+    numbers = random.integers(lowest, draw.draw(st.integers(1, 5)), shape)
     if draw.draw(st.booleans()):
         numbers = numbers.repeat(3, axis=1).repeat(2, axis=2)
-    least, most, start = (draw.draw(st.integers(low, high)) for low, high in ((0, 9), (1, 60), (0, 1)))
-    found = merge_stray(numbers.astype(np.int32), least, most, start)
+    least, start = draw.draw(st.integers(0, 9)), draw.draw(st.integers(0, 1))
+    most = draw.draw(st.sampled_from([1, 8, 30, 100, 9999]))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(slic, "_LARGE", 0 if way == "by regions" else 10**9)
+        found = merge_stray(numbers.astype(np.int32), least, most, start)
     assert np.array_equal(found, slow_pieces(numbers, least, most, start))
+    if lowest == 0 and start == 1:
+        assert np.array_equal(found, connected_clusters(found))
 
 
 @settings(max_examples=60, deadline=None)

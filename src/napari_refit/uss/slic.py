@@ -8,13 +8,17 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_refit.bands import Stop, check
+from napari_refit.bands import Stop, check, run_bands
 from napari_refit.devices import check_device, on_processor
 from napari_refit.uss.checks import real_array
 from napari_refit.uss.colour import lab_planes
+from napari_refit.uss.edges import connected_clusters
 from napari_refit.uss.slic_rounds import Tiles, cut_tiles, nearest_centres
 from napari_refit.uss.slic_seeds import Seeds, grid_seeds, mask_seeds
 from napari_refit.uss.smoothing import smooth
+
+# Pixels from which on it pays to look for regions on all cores.
+_LARGE = 1 << 19
 
 
 def slic(
@@ -257,12 +261,34 @@ def merge_stray(
     >>> merge_stray(np.array([[[5, 5, 5, 7, 5, 7, 7]]], np.int32), 2, 9, 1)
     array([[[1, 1, 1, 1, 1, 2, 2]]])
     """
-    from napari_refit.uss import slic_connectivity_kernel
+    from napari_refit.uss import slic_connectivity_kernel as kernel
 
     check(cancelled)
     pieces = np.empty(numbers.shape, dtype)
-    slic_connectivity_kernel.connect(numbers, least, most, start, pieces)
+    if numbers.size < _LARGE:
+        kernel.flood(numbers, least, most, start, pieces)
+        return pieces
+    regions = connected_clusters(numbers).reshape(-1, numbers.shape[2])
+    check(cancelled)
+    measured = run_bands(
+        kernel.measure_regions, len(regions), regions, int(regions.max()), cancelled=cancelled
+    )
+    firsts = np.minimum.reduce([first for first, _ in measured])
+    sizes = np.sum([size for _, size in measured], axis=0)
+    # There is no region 0.
+    firsts[0] = 0
+    names = np.where(numbers.ravel()[firsts] < 0, -1, 0).astype(np.int32)
+    if (sizes[names == 0] >= most).any():
+        kernel.flood(numbers, least, most, start, pieces)
+        return pieces
+    kernel.name_regions(regions, numbers.shape[1], firsts, sizes, least, start, names)
+    lines = pieces.reshape(regions.shape)
+    run_bands(_look_up, len(regions), names, regions, lines, cancelled=cancelled)
     return pieces
+
+
+def _look_up(first: int, last: int, names: NDArray[Any], regions: NDArray[Any], lines: NDArray[Any]) -> None:
+    lines[first:last] = names[regions[first:last]]
 
 
 def _planes(values: NDArray[Any], channel_axis: int | None) -> tuple[NDArray[Any], bool]:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     import torch
 
 # Distances between the pixels of some cells and their candidates that are held at once.
-_LARGEST_BATCH = {"cuda": 1 << 27, "mps": 1 << 25, "cpu": 1 << 22}
+_LARGEST_BATCH = {"cuda": 1 << 27, "cpu": 1 << 22}
+_LARGEST_BATCH_ELSEWHERE = 1 << 25
 # Along each axis; smaller cells keep an accelerator waiting for its next call.
 _SMALLEST_CELL = {2: 8, 3: 4}
 # As in `slic_rounds`.
@@ -94,8 +95,9 @@ def nearest_centres(
             check(cancelled)
             # At first the centres have no channels yet: all are equally far then.
             blank = number == 0 and keep is None
-            cells.round(torch.zeros_like(greatest) if blank else pull / greatest)
-            if adaptive:
+            moves = number < rounds - 1
+            cells.round(torch.zeros_like(greatest) if blank else pull / greatest, moves)
+            if adaptive and moves:
                 greatest = torch.maximum(greatest, pull * cells.widest())
         return cells.picture()
 
@@ -237,8 +239,8 @@ class _Cells:
         seats[order] = moved[seat]
         return sitting, seats.view(touched.shape)
 
-    def round(self, pulls: torch.Tensor) -> None:
-        """Give each pixel to its nearest centre, then move the centres."""
+    def round(self, pulls: torch.Tensor, moves: bool = True) -> None:
+        """Give each pixel to its nearest centre, then move the centres unless nobody looks at them any more."""
         import torch
 
         touched, own = self._touched()
@@ -259,13 +261,17 @@ class _Cells:
             seat = distance.argmin(2)
             reached = distance.gather(2, seat[..., None])[..., 0].isfinite() & self.inside[batch]
             self.labels[batch] = torch.where(reached, ids.gather(1, seat), self.labels[batch])
+            if not moves:
+                continue
             won = torch.where(reached, seat, -1)[..., None] == torch.arange(self.room, device=seat.device)
             rows = slice(batch.start * self.room, batch.stop * self.room)
             sums[rows] = torch.bmm(won.float().transpose(1, 2), self.summands[batch]).flatten(0, 1)
-        self._move(sums[seats], touched, own)
+        if moves:
+            self._move(sums[seats], touched, own)
 
     def _batches(self) -> Iterator[slice]:
-        size = max(1, _LARGEST_BATCH[self.inside.device.type] // (self.inside.shape[1] * self.room))
+        largest = _LARGEST_BATCH.get(self.inside.device.type, _LARGEST_BATCH_ELSEWHERE)
+        size = max(1, largest // (self.inside.shape[1] * self.room))
         for first in range(0, len(self.corners), size):
             yield slice(first, min(first + size, len(self.corners)))
 

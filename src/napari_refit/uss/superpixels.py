@@ -116,10 +116,9 @@ def slic_segmenter(
         device=device,
         cancelled=cancelled,
     )
-    # The sizes that `slic` lets pieces have by default.
+    # The sizes that `slic` lets pieces have by default; without a mask, all of them are connected.
     size = numbers.size / len(seeds.places)
-    pieces = merge_stray(numbers, int(0.5 * size), int(3 * size), 1, dtype=np.int32, cancelled=cancelled)
-    return connected_clusters(pieces[0])
+    return merge_stray(numbers, int(0.5 * size), int(3 * size), 1, dtype=np.int32, cancelled=cancelled)[0]
 
 
 def quickshift_segmenter(
