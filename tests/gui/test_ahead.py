@@ -227,7 +227,9 @@ def test_work_ahead_waits_for_what_is_asked_for(qtbot, loop):
     assert order == [("asked", False), ("ahead", False)]
 
 
-def test_small_pictures_in_the_layer_list_follow_after_a_moment(bench, qtbot):
+def test_small_pictures_in_the_layer_list_follow_after_a_moment(bench, qtbot, monkeypatch):
+    # Long enough for a loaded machine to settle before.
+    monkeypatch.setattr("napari_refit.widgets.delivery.THUMBNAIL_DELAY", 3000)
     work = bench()
     drawn = []
     labels = work.labels
@@ -235,5 +237,5 @@ def test_small_pictures_in_the_layer_list_follow_after_a_moment(bench, qtbot):
     before = labels.thumbnail.copy()
     work.set(threshold=0.1)
     assert not drawn
-    qtbot.waitUntil(lambda: bool(drawn), timeout=5000)
+    qtbot.waitUntil(lambda: bool(drawn), timeout=10_000)
     assert not np.array_equal(labels.thumbnail, before)
