@@ -53,11 +53,6 @@ def perceptual_planes(image: Any) -> NDArray[np.float32]:
     return lab_planes(planes) if len(planes) == 3 else planes * np.float32(100)
 
 
-def perceptual_channels(image: Any) -> NDArray[np.float32]:
-    """`perceptual_planes` with the channels last, (H, W, C)."""
-    return np.moveaxis(perceptual_planes(image), 0, -1)
-
-
 def slic_segmenter(
     image: Any,
     params: SlicParams,
