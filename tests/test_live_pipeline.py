@@ -198,6 +198,20 @@ def test_no_coarse_answer_where_the_sharp_one_is_quick_or_there(refit: Refit) ->
     assert len(coarse) == 1
 
 
+@pytest.mark.parametrize("rgb", [False, True])
+def test_the_pace_counts_the_pixels_of_a_plane(rgb: bool) -> None:
+    shape = (70, 80, 3) if rgb else (70, 80)
+    picture = Refit(np.random.default_rng(0).random(shape), rgb=rgb)
+    picture.slice(0)
+    seconds = picture.slice(0).seconds["clusters"]
+    assert seconds == 0.0, "it was cached"
+    picture.params = picture.params.replace(compactness=3.0)
+    seconds = picture.slice(0).seconds["clusters"]
+    expected = picture.stages.pace.predict("clusters", "slic compactness", 70 * 80)
+    assert expected is not None
+    assert 0 < expected <= seconds
+
+
 def test_a_small_image_or_one_without_response_is_answered_all_the_same(source: Source) -> None:
     coarse: list = []
     small = Refit(np.random.default_rng(0).random((20, 30)))

@@ -103,7 +103,8 @@ class Stages:
             kind, start = self._kind(index, params), time.perf_counter()
             memo = self._memo("clusters", (index, digest(params.intensity), params.segmenter), run)
             found = segment(image, params, run.watch, self.device, memo)
-            self.pace.record("clusters", kind, image[..., 0].size, time.perf_counter() - start)
+            pixels = image.shape[0] * image.shape[1]
+            self.pace.record("clusters", kind, pixels, time.perf_counter() - start)
             if run.prepares:
                 self._clustered = (index, params.segmenter, params.segmenter_params)
             return found
