@@ -35,6 +35,14 @@ class Gate:
         return blocks(image, params)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def kernels() -> None:
+    """Compiled before the first window: on a new machine that takes longer than any test waits."""
+    from napari_refit.warming import warm_up
+
+    warm_up()
+
+
 @pytest.fixture(autouse=True)
 def block_segmenter(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr("napari_refit.widgets.scores.VOLUME_DELAY", 150)

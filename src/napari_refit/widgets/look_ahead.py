@@ -36,11 +36,11 @@ class LookAhead(QObject):
         self._loop.work_ahead(_warm_up)
 
     def start(self, order: Order, plane: OpenPlane | None) -> None:
-        """A plane is done: compute its neighbours once nothing happens for a moment."""
-        if plane is None or plane.slice_axis is None:
-            return
-        length = int(order.array.shape[plane.slice_axis])
-        self._next = (order, [plane.at(position) for position in neighbours(plane.position, length)])
+        """A plane is done: once nothing happens for a moment compute its neighbours, then compile what is left."""
+        self._next = None
+        if plane is not None and plane.slice_axis is not None:
+            length = int(order.array.shape[plane.slice_axis])
+            self._next = (order, [plane.at(position) for position in neighbours(plane.position, length)])
         self._timer.start()
 
     def stop(self) -> None:
@@ -48,8 +48,16 @@ class LookAhead(QObject):
         self._timer.stop()
 
     def _begin(self) -> None:
-        if self._next is not None and not self._loop.busy:
-            self._loop.work_ahead(self._bench.look_ahead(*self._next))
+        if self._loop.busy:
+            return
+        neighbouring = None if self._next is None else self._bench.look_ahead(*self._next)
+
+        def ahead(task: Task) -> None:
+            if neighbouring is not None:
+                neighbouring(task)
+            _warm_up(task)
+
+        self._loop.work_ahead(ahead)
 
 
 def neighbours(position: int, length: int, each_way: int = EACH_WAY) -> list[int]:

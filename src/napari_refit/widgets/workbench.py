@@ -156,7 +156,9 @@ class Workbench:
     def _pipeline(self, order: Order, task: Task) -> Any:
         keep_triton_out()
         from napari_refit.pipeline import Refit
+        from napari_refit.warming import prepare
 
+        prepare(order.params.segmenter, task.stage, task.cancelled)
         if not order.same_image(self._image):
             self._image = self._source = self._refit = None
             self._refit = Refit(
