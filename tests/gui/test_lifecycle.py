@@ -30,6 +30,14 @@ def test_stage_is_named_while_it_runs(bench, gate, qtbot):
     assert work.dock.footer.status.plain() == "Ready."
 
 
+def test_a_stage_that_is_over_at_once_is_not_named(bench):
+    work = bench()
+    texts = []
+    work.session.status.connect(texts.append)
+    work.set(threshold=0.3)
+    assert set(texts) == {""}
+
+
 @pytest.mark.parametrize("role", ["response", "edges", "simplified", "labels"])
 def test_output_layer_deleted_mid_run(bench, gate, qtbot, role):
     work = bench()

@@ -110,6 +110,17 @@ def test_copied_table_holds_every_number(table):
     assert ["slice", "HD95 (mm)", "12.0", "14.0", "+2.0"] in lines
 
 
+def test_a_cell_that_stays_the_same_is_not_laid_out_again(table, monkeypatch):
+    table.set_slice({"dice": 0.5}, {"dice": 0.75})
+    laid_out = []
+    cell = table.cell("slice", "dice", "refined")
+    monkeypatch.setattr(type(cell), "setText", lambda label, text: laid_out.append(label))
+    table.set_slice({"dice": 0.5}, {"dice": 0.75})
+    assert laid_out == []
+    table.set_slice({"dice": 0.5}, {"dice": 0.5})
+    assert laid_out == [cell, table.cell("slice", "dice", "difference")]
+
+
 def test_note(table):
     table.set_note("2 empty slices <left> out.")
     notes = [label for label in table.findChildren(style.NoteLabel) if label.plain().startswith("2 empty")]

@@ -99,6 +99,24 @@ def test_line_moves_without_a_full_redraw_and_leaves_no_trace(scored, qtbot):
     assert (picture() != first).any()
 
 
+def test_new_scores_are_drawn_without_a_full_redraw(scored, qtbot):
+    def picture():
+        return np.asarray(scored._canvas.buffer_rgba()).copy()
+
+    cam, refined = scored._cam.copy(), scored._refined.copy()
+    before, draws = picture(), []
+    scored._canvas.mpl_connect("draw_event", draws.append)
+    scored.set_scores(cam, np.full(20, np.nan))
+    without = picture()
+    scored.set_scores(cam, refined)
+    QApplication.processEvents()
+    assert draws == []
+    assert (without != before).any()
+    np.testing.assert_array_equal(picture(), before)
+    scored.set_scores(cam[:10], refined[:10])
+    qtbot.waitUntil(lambda: len(draws) == 1)
+
+
 def test_scores_set_while_hidden_are_drawn_when_shown(plot, qtbot):
     plot.hide()
     plot.set_scores(None, np.array([0.5, np.nan, 0.7]))

@@ -72,6 +72,7 @@ class ReadoutTable(QWidget):
             "volume": (None, None),
         }
         self._cells: dict[tuple[str, str, str], QLabel] = {}
+        self._written: dict[tuple[str, str, str], tuple[str, str, str]] = {}
         self._hint = NoteLabel()
         self._note = NoteLabel()
         self._table = QWidget()
@@ -196,6 +197,10 @@ class ReadoutTable(QWidget):
                 self._write(group, row.key, "difference", text, color, reason)
 
     def _write(self, group: str, key: str, column: str, text: str, color: str, tip: str) -> None:
+        # Laying out rich text takes long.
+        if self._written.get((group, key, column)) == (text, color, tip):
+            return
+        self._written[group, key, column] = (text, color, tip)
         cell = self._cells[group, key, column]
         cell.setProperty("plain", text)
         cell.setText(colored(text, color, bold=column == "difference"))

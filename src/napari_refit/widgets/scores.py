@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -241,6 +242,8 @@ class ScoreKeeper(QObject):
         def job(task: Task) -> None:
             task.part(("slice", measured.of_slice()))
             measured.measure_due(task)
+            # What the plot draws with is slow to import, which must not happen in the window's thread.
+            import_module("matplotlib.backends.backend_qtagg")
             task.part(("plot", ()))
             if whole and not task.cancelled():
                 task.part(("volume", measured.of_volume()))

@@ -12,15 +12,9 @@ from napari_refit.widgets.delivery import Delivery
 from napari_refit.widgets.layers import Outputs
 from napari_refit.widgets.live import LiveLoop
 from napari_refit.widgets.look_ahead import LookAhead
-from napari_refit.widgets.planes import (
-    NoPlaneError,
-    OpenPlane,
-    finest,
-    go_to,
-    open_plane,
-    spacing_of,
-)
+from napari_refit.widgets.planes import NoPlaneError, OpenPlane, finest, go_to, open_plane, spacing_of
 from napari_refit.widgets.scores import ScoreKeeper
+from napari_refit.widgets.status import Status
 from napari_refit.widgets.watching import Connections, Soon
 from napari_refit.widgets.workbench import ClassesKnown, Order, PlaneDone, VolumeDone, Workbench, summary
 
@@ -98,7 +92,9 @@ class Session(QObject):
         self.layers.lock_changed.connect(self.lock_changed)
         self.layers.layers_changed.connect(self.layers_changed)
         self._loop = LiveLoop(self)
-        self._loop.stage.connect(self.status)
+        self._status = Status(self)
+        self._status.said.connect(self.status)
+        self._loop.stage.connect(self._status.stage)
         self._loop.state.connect(self._on_state)
         self._loop.part.connect(self._on_part)
         self._loop.progress.connect(self._on_progress)
@@ -167,7 +163,7 @@ class Session(QObject):
             self.update()
         elif not self.volume_running:
             self._loop.cancel()
-            self.status.emit(LIVE_OFF)
+            self._status.say(LIVE_OFF)
 
     def show_class(self, name: str | None) -> None:
         """Choose the class whose response is shown; None: the highest of all."""
@@ -226,6 +222,7 @@ class Session(QObject):
             connections.release()
         self._ask_soon.stop()
         self._look_soon.stop()
+        self._status.stop()
         self._ahead.stop()
         self.layers.close()
         self.scores.close()
@@ -315,10 +312,10 @@ class Session(QObject):
         if self.plane is None:
             if not self.volume_running:
                 self._loop.cancel()
-                self.status.emit(self._hint)
+                self._status.say(self._hint)
             return
         if not (self.live or force):
-            self.status.emit(LIVE_OFF)
+            self._status.say(LIVE_OFF)
             return
         self._notice = ""
         coarse = not force and self.layers.takes_coarse(self.plane.index)
@@ -362,11 +359,11 @@ class Session(QObject):
 
     def _on_notice(self, text: str) -> None:
         self._notice = text
-        self.status.emit(text)
+        self._status.say(text)
 
     def _on_progress(self, done: int, total: int, text: str) -> None:
         self.progress.emit(done, total)
-        self.status.emit(f"Refining the volume… slice {done} of {total}")
+        self._status.say(f"Refining the volume… slice {done} of {total}")
 
     def _on_finished(self, done: object) -> None:
         self.error.emit("")
@@ -374,7 +371,7 @@ class Session(QObject):
             self.layers.take_volume(done)
             self._end_volume(summary(done))
         elif isinstance(done, PlaneDone) and self.layers.take_plane(done):
-            self.status.emit(self._notice)
+            self._status.say(self._notice)
             self.message.emit(done.result.message)
             self.result.emit(done.result)
             self._ahead.start(done.order, self.plane)
@@ -384,10 +381,11 @@ class Session(QObject):
         self.layers.drop_coarse()
         if self.volume_running:
             self._end_volume("")
-        self.status.emit("")
+        self._status.say("")
         self.error.emit(text)
 
     def _on_cancelled(self) -> None:
+        self._status.stop()
         self.layers.drop_coarse()
         if self.volume_running:
             self._end_volume("Cancelled; the slices that were done stay.")
@@ -396,4 +394,4 @@ class Session(QObject):
     def _end_volume(self, text: str) -> None:
         self.volume_running = False
         self.busy.emit(False)
-        self.status.emit(text)
+        self._status.say(text)

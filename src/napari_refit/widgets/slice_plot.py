@@ -33,6 +33,8 @@ class SlicePlot(QWidget):
         self._canvas: Any = None
         self._axes: Any = None
         self._line: Any = None
+        self._curves: dict[str, Any] = {}
+        self._frame: tuple[object, ...] = ()
         self._background: Any = None
         self._stale = True
         self._empty = NoteLabel()
@@ -172,7 +174,12 @@ class SlicePlot(QWidget):
         if self._canvas is None:
             self._create()
         self.setFixedHeight(HEIGHT)
-        self._draw()
+        frame = self._wanted_frame()
+        if frame != self._frame:
+            self._draw_frame()
+            self._frame = frame
+        self._draw_curves()
+        self._stale = False
         self._layout.setCurrentWidget(self._canvas)
 
     def _create(self) -> None:
@@ -187,19 +194,29 @@ class SlicePlot(QWidget):
         self._canvas.mpl_connect("draw_event", self._on_drawn)
         self._layout.addWidget(self._canvas)
 
-    def _draw(self) -> None:
-        palette = colors(self)
-        background = self.palette().color(self.backgroundRole()).name()
+    def _wanted_frame(self) -> tuple[object, ...]:
+        """What all but the scores themselves depends on; drawing it takes long, so it is drawn when it changes."""
+        return (self._cam.size, self._refined.size, colors(self), self._background_color())
+
+    def _background_color(self) -> str:
+        return str(self.palette().color(self.backgroundRole()).name())
+
+    def _draw_frame(self) -> None:
+        """Draw axes and legend; the curves are laid over them whenever a score changes."""
+        palette, background = colors(self), self._background_color()
         axes = self._axes
         axes.clear()
         self._canvas.figure.set_facecolor(background)
         axes.set_facecolor(background)
-        for values, color, label, marker in (
-            (self._cam, palette.cam, "CAM", "o"),
-            (self._refined, palette.refined, "Refined", "s"),
+        self._curves = {}
+        for name, values, color, label, marker in (
+            ("cam", self._cam, palette.cam, "CAM", "o"),
+            ("refined", self._refined, palette.refined, "Refined", "s"),
         ):
-            if np.isfinite(values).any():
-                axes.plot(values, color=color, lw=1.4, marker=marker, ms=2.5, label=label)
+            if values.size:
+                (self._curves[name],) = axes.plot(
+                    values, color=color, lw=1.4, marker=marker, ms=2.5, label=label, animated=True
+                )
         axes.set_xlim(-0.5, self.n_slices - 0.5)
         axes.set_ylim(-0.03, 1.03)
         axes.set_yticks([0, 0.5, 1])
@@ -222,20 +239,29 @@ class SlicePlot(QWidget):
             handlelength=1.5,
         )
         self._line = axes.axvline(self._current, color=palette.text, lw=1, ls="--", animated=True)
-        self._stale = False
         self._background = None
         self._canvas.draw_idle()
 
+    def _draw_curves(self) -> None:
+        for name, values in (("cam", self._cam), ("refined", self._refined)):
+            if name in self._curves:
+                self._curves[name].set_ydata(values)
+        self._blit()
+
     def _on_drawn(self, event: Any) -> None:
         self._background = self._canvas.copy_from_bbox(self._canvas.figure.bbox)
-        self._axes.draw_artist(self._line)
+        self._draw_animated()
+
+    def _draw_animated(self) -> None:
+        for artist in (*self._curves.values(), self._line):
+            self._axes.draw_artist(artist)
 
     def _blit(self) -> None:
         if self._background is None:
             self._canvas.draw_idle()
             return
         self._canvas.restore_region(self._background)
-        self._axes.draw_artist(self._line)
+        self._draw_animated()
         self._canvas.blit(self._canvas.figure.bbox)
 
     def _on_click(self, event: Any) -> None:

@@ -108,6 +108,9 @@ class NoteLabel(QLabel):
 
     def set_plain(self, text: str) -> None:
         """Show a text; an empty one hides the label."""
+        # Another text lays out the whole dock again.
+        if text == self._plain:
+            return
         self._plain = text
         self._paint()
         self.setVisible(bool(text))
