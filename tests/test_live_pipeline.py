@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -15,6 +17,8 @@ from napari_refit.pace import Pace
 from napari_refit.pipeline import Refit
 from napari_refit.registry import FITS, SEGMENTERS, register_fit, register_segmenter
 from napari_refit.responses import PlaneResponse
+from napari_refit.stages import Run
+from napari_refit.watch import Watch
 
 SHAPE = (6, 90, 101)
 
@@ -29,7 +33,7 @@ class Source:
     def describe(self) -> dict:
         return {}
 
-    def respond(self, indices, inputs, params, cancelled):
+    def respond(self, indices, inputs, params, watch):
         self.shapes.append([plane.shape[:2] for plane in inputs])
         return [PlaneResponse(plane[None], plane[None], (True,), ("bright",), (1,)) for plane in inputs]
 
@@ -275,6 +279,36 @@ def test_the_pace_is_that_of_the_quickest_of_the_latest_runs() -> None:
         pace.record("clusters", "slic slice", 100, 3.0)
     assert pace.predict("clusters", "slic slice", 200) == pytest.approx(6.0)
     assert pace.predict("clusters", "slic sigma", 200) is None
+
+
+def test_what_the_classifiers_device_lacks_is_said(
+    volume: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+    from torch import nn
+
+    from napari_refit.cam import response
+
+    network = nn.Sequential(
+        nn.Conv2d(1, 4, 3, padding=1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)
+    )
+    true_batch = response._batch
+
+    def small_memory(classifier: Any, planes: np.ndarray, *rest: Any) -> Any:
+        if len(planes) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return true_batch(classifier, planes, *rest)
+
+    monkeypatch.setattr(response, "_batch", small_memory)
+    notices: list[str] = []
+    refit = Refit(volume, network, RefitParams(**{"cam.batch_size": 4}), device="cpu")
+    index = [refit.grid.index({0: position}) for position in range(4)]
+    refit.stages.responses(index, refit.params, Run(Watch(on_notice=notices.append)))
+    assert notices == [
+        f"cpu ran out of memory: going on with {n} at a time" for n in ("2 slices", "one slice")
+    ]
+    with pytest.warns(RuntimeWarning, match="one slice at a time"):
+        Refit(volume, network, refit.params, device="cpu").prefetch([{0: k} for k in range(4)])
 
 
 def test_a_device_without_memory_hands_over_to_the_processor(volume: np.ndarray) -> None:

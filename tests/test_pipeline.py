@@ -20,7 +20,7 @@ class CountingSource:
     def describe(self):
         return {"model": "counting"}
 
-    def respond(self, indices, inputs, params, cancelled):
+    def respond(self, indices, inputs, params, watch):
         self.calls.append(list(indices))
         return [self._one(plane) for plane in inputs]
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
+
+Notice = Callable[[str], None]
 
 
 def check_device(device: Any) -> None:
@@ -122,3 +126,23 @@ def out_of_memory(error: BaseException) -> bool:
         or type(error).__name__ == "OutOfMemoryError"
         or any(sign in text for sign in signs)
     )
+
+
+def say(notice: Notice | None, text: str) -> None:
+    """Tell the user that a device gave up.
+
+    Parameters
+    ----------
+    notice : callable or None
+        Shows a sentence where the user looks; None: a `RuntimeWarning`.
+    text : str
+
+    Examples
+    --------
+    >>> say(print, "cuda ran out of memory")
+    cuda ran out of memory
+    """
+    if notice is not None:
+        notice(text)
+    else:
+        warnings.warn(text, RuntimeWarning, stacklevel=3)

@@ -107,7 +107,7 @@ def _coarse_response(
     known = stages.cached_response(index, params)
     if known is None and source.sees_plane and (simplified or source.cheaper_when_smaller):
         shown = segments.simplified if simplified else small
-        return source.respond([index], [shown], params.cam, run.watch.cancelled)[0]
+        return source.respond([index], [shown], params.cam, run.watch)[0]
     return halved_response(known or stages.responses([index], params, run)[0])
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from napari_refit.intensity import extremes
 from napari_refit.params import CamParams
 from napari_refit.planes import PlaneIndex, Planes
+from napari_refit.watch import Watch
 
 MOST_DEFAULT_CLASSES = 16
 
@@ -69,9 +70,9 @@ class ResponseSource(Protocol):
         indices: Sequence[PlaneIndex],
         inputs: Sequence[NDArray[np.float32]],
         params: CamParams,
-        cancelled: Callable[[], bool] | None,
+        watch: Watch,
     ) -> list[PlaneResponse]:
-        """Response maps for planes of one shape."""
+        """Response maps for planes of one shape; ``watch`` is told what the user should know of the device."""
 
 
 class OutsideResponse:
@@ -117,9 +118,9 @@ class OutsideResponse:
         indices: Sequence[PlaneIndex],
         inputs: Sequence[NDArray[np.float32]],
         params: CamParams,
-        cancelled: Callable[[], bool] | None,
+        watch: Watch,
     ) -> list[PlaneResponse]:
-        del inputs, params, cancelled
+        del inputs, params, watch
         return [self._one(index) for index in indices]
 
     def _one(self, index: PlaneIndex) -> PlaneResponse:
@@ -190,7 +191,7 @@ class ClassifierResponse:
         indices: Sequence[PlaneIndex],
         inputs: Sequence[NDArray[np.float32]],
         params: CamParams,
-        cancelled: Callable[[], bool] | None,
+        watch: Watch,
     ) -> list[PlaneResponse]:
         del indices
         from napari_refit.cam.response import compute_responses
@@ -198,7 +199,13 @@ class ClassifierResponse:
         classifier = self.classifier
         targets = self._targets(params)
         found = compute_responses(
-            classifier, np.stack(inputs), targets, params, device=self._device, cancelled=cancelled
+            classifier,
+            np.stack(inputs),
+            targets,
+            params,
+            device=self._device,
+            cancelled=watch.cancelled,
+            notice=watch.notice,
         )
         names = tuple("predicted class" if k < 0 else classifier.classes[k] for k in targets)
         return [

@@ -82,7 +82,7 @@ def _labels(
     image: NDArray[np.float32], params: RefitParams, watch: Watch, device: str | None, memo: Memo
 ) -> NDArray[Any]:
     function, group = SEGMENTERS[params.segmenter].function, params.segmenter_params
-    options = accepted(function, device=device, memo=memo, cancelled=watch.cancelled)
+    options = accepted(function, device=device, memo=memo, cancelled=watch.cancelled, notice=watch.notice)
     try:
         labels = _last_state(function(image, group, **options), watch)
     except (RuntimeError, MemoryError) as error:

@@ -202,7 +202,10 @@ class Slabs:
             run.watch.stage("clusters")
             image = np.stack([self._stages.plain_image(index, params) for index in slab.indices])
             function = SEGMENTERS[params.segmenter].volume_function
-            options = accepted(function, cancelled=run.watch.cancelled, device=self._stages.device)
+            watch = run.watch
+            options = accepted(
+                function, cancelled=watch.cancelled, device=self._stages.device, notice=watch.notice
+            )
             labels = np.asarray(
                 function(
                     image,

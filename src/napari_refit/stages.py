@@ -129,7 +129,7 @@ class Stages:
             inputs = [self._cam_input(indices[k], params, run) for k in missing]
             run.watch.stage("response")
             start = time.perf_counter()
-            new = source.respond([indices[k] for k in missing], inputs, params.cam, run.watch.cancelled)
+            new = source.respond([indices[k] for k in missing], inputs, params.cam, run.watch)
             spent = time.perf_counter() - start
             run.seconds["response"] += spent
             pixels = sum(plane.shape[0] * plane.shape[1] for plane in inputs)

@@ -8,6 +8,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from napari_refit.devices import say
 from napari_refit.errors import Cancelled
 
 
@@ -26,7 +27,8 @@ class Watch:
     on_coarse : callable, optional
         Given a result at half the resolution first, where the sharp one is expected to take long.
     on_notice : callable, optional
-        Given a sentence that the user should read, e.g. that memory ran out and the processor takes over.
+        Given a sentence that the user should read, e.g. that memory ran out and the processor takes over; by
+        default that is a `RuntimeWarning`.
     """
 
     cancelled: Callable[[], bool] | None = None
@@ -53,5 +55,4 @@ class Watch:
 
     def notice(self, text: str) -> None:
         """Tell the user something."""
-        if self.on_notice is not None:
-            self.on_notice(text)
+        say(self.on_notice, text)

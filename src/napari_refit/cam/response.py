@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import warnings
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from torch import Tensor, nn
 from napari_refit.cam import explain
 from napari_refit.cam.classifier import PREDICTED, Classifier, load_classifier
 from napari_refit.cam.methods import ONE_PLANE_AT_A_TIME, find_key
-from napari_refit.devices import torch_device
+from napari_refit.devices import Notice, out_of_memory, say, torch_device
 from napari_refit.errors import Cancelled
 from napari_refit.params import CamParams
 
@@ -64,6 +63,7 @@ def compute_responses(
     *,
     device: str | torch.device | None = None,
     cancelled: Callable[[], bool] | None = None,
+    notice: Notice | None = None,
 ) -> Responses:
     """Compute response maps.
 
@@ -84,6 +84,8 @@ def compute_responses(
         The classifier is moved there and stays there; None: where it is.
     cancelled : callable, optional
         Asked before every run of the network.
+    notice : callable, optional
+        Given a sentence where memory or an operation is lacking; by default that is a `RuntimeWarning`.
 
     Returns
     -------
@@ -123,13 +125,13 @@ def compute_responses(
                     done += limit
                 except (RuntimeError, MemoryError) as error:
                     if isinstance(error, NotImplementedError) and classifier.device.type != "cpu":
-                        _go_on_with_the_processor(classifier, f"cannot run {classifier.name}")
+                        _go_on_with_the_processor(classifier, f"cannot run {classifier.name}", notice)
                         continue
                     if not out_of_memory(error):
                         size = " x ".join(str(length) for length in planes.shape[1:])
                         reason = str(error).splitlines()[0]
                         raise ValueError(f"{classifier.name} fails on planes of {size}: {reason}") from error
-                    limit = _with_less_memory(classifier, limit, error)
+                    limit = _with_less_memory(classifier, limit, error, notice)
         finally:
             if classifier.device != home:
                 classifier.to(home)
@@ -207,28 +209,16 @@ def response_maps(
     return found.maps[0] if single else found.maps
 
 
-def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, on whichever device."""
-    text = str(error).lower()
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(
-        sign in text for sign in ("out of memory", "can't allocate memory", "not enough memory")
-    )
-
-
-def _with_less_memory(classifier: Classifier, limit: int, error: BaseException) -> int:
+def _with_less_memory(classifier: Classifier, limit: int, error: BaseException, notice: Notice | None) -> int:
     # Its frames hold on to tensors.
     error.__traceback__ = None
     if classifier.device.type == "cuda":
         torch.cuda.empty_cache()
     if limit > 1:
         limit //= 2
-        warnings.warn(
-            f"{classifier.device} ran out of memory: going on with {limit} slices at a time",
-            RuntimeWarning,
-            stacklevel=3,
-        )
+        say(notice, f"{classifier.device} ran out of memory: going on with {_planes(limit)} at a time")
     elif classifier.device.type != "cpu":
-        _go_on_with_the_processor(classifier, "has not enough memory for one slice")
+        _go_on_with_the_processor(classifier, "has not enough memory for one slice", notice)
     else:
         raise MemoryError(
             f"not enough memory for the response maps of one slice with {classifier.name}; "
@@ -237,9 +227,13 @@ def _with_less_memory(classifier: Classifier, limit: int, error: BaseException) 
     return limit
 
 
-def _go_on_with_the_processor(classifier: Classifier, reason: str) -> None:
-    warnings.warn(f"{classifier.device} {reason}: going on with the CPU", RuntimeWarning, stacklevel=4)
+def _go_on_with_the_processor(classifier: Classifier, reason: str, notice: Notice | None) -> None:
+    say(notice, f"{classifier.device} {reason}: going on with the CPU")
     classifier.to("cpu")
+
+
+def _planes(count: int) -> str:
+    return "one slice" if count == 1 else f"{count} slices"
 
 
 def _batch(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from napari_refit.devices import on_processor, out_of_memory, torch_device
+from napari_refit.devices import Notice, on_processor, out_of_memory, say, torch_device
 from napari_refit.memo import Memo, forgetful
 from napari_refit.params import NetworkParams, QuickshiftParams, SlicParams
 from napari_refit.uss.checks import label_map, numbered, plane_channels
@@ -121,6 +120,7 @@ def network_segmenter(
     device: Any = None,
     memo: Memo = forgetful,
     cancelled: Callable[[], bool] | None = None,
+    notice: Notice | None = None,
 ) -> Iterator[NDArray[np.int32]]:
     """Cluster a plane by the USS network, reporting on the way.
 
@@ -135,6 +135,8 @@ def network_segmenter(
         Keeps the guide.
     cancelled : callable, optional
         Asked several times per training step.
+    notice : callable, optional
+        Given a sentence where the device gives up and the processor takes over; by default a `RuntimeWarning`.
 
     Yields
     ------
@@ -161,7 +163,7 @@ def network_segmenter(
     guide = None
     if params.guide != "continuity":
         guide = memo(_guide_key(params), lambda: _guide(channels, params))
-    for labels in _train(channels, guide, params, wanted, cancelled):
+    for labels in _train(channels, guide, params, wanted, cancelled, notice):
         yield connected_clusters(labels)
 
 
@@ -214,6 +216,7 @@ def _train(
     params: NetworkParams,
     accelerator: Any,
     cancelled: Callable[[], bool] | None = None,
+    notice: Notice | None = None,
 ) -> Iterator[NDArray[Any]]:
     """Yield the label map (H, W) after every few steps, and the last one."""
     if channels[..., 0].size == 1:
@@ -230,9 +233,7 @@ def _train(
             if not (out_of_memory(error) or isinstance(error, NotImplementedError)):
                 raise
             lacks = "has not enough memory for" if out_of_memory(error) else "cannot do"
-            warnings.warn(
-                f"{accelerator} {lacks} this training: going on with the CPU", RuntimeWarning, stacklevel=3
-            )
+            say(notice, f"{accelerator} {lacks} this training: going on with the CPU")
     from napari_refit.uss.network_processor import ProcessorTraining
 
     yield from _steps(ProcessorTraining(pixels, superpixels, params, cancelled), params, 1)
