@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from qtpy.QtCore import QObject
 
 from napari_refit.planes import PlaneIndex
+from napari_refit.widgets.layers import class_colors
 from napari_refit.widgets.live import LiveLoop, Task
 from napari_refit.widgets.planes import OpenPlane
 from napari_refit.widgets.watching import single_shot
@@ -75,4 +77,6 @@ def neighbours(position: int, length: int, each_way: int = EACH_WAY) -> list[int
 def _warm_up(task: Task) -> Any:
     from napari_refit.warming import warm_up
 
+    # napari compiles what draws labels at their first sight, in the window's thread, if nobody did before.
+    class_colors().map(np.ones((1, 1), np.uint8))
     warm_up(task.cancelled)
