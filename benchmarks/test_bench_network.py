@@ -32,7 +32,7 @@ def train(steps: int) -> np.ndarray:
     return refit.uss_network(image, guide, steps=steps, min_labels=2, max_labels=MAX_LABELS, device="cpu")
 
 
-def convolutions(channels_last: bool, steps: int = STEPS) -> Callable[[], None]:
+def convolutions(channels_last: bool, steps: int = STEPS, device: str = "cpu") -> Callable[[], None]:
     """The network's four convolutions on tensors of the same shapes; the last step has no backward pass."""
     import torch
 
@@ -40,12 +40,12 @@ def convolutions(channels_last: bool, steps: int = STEPS) -> Callable[[], None]:
     layout = torch.channels_last if channels_last else torch.contiguous_format
     widths = (3, 64, 32, 64, MAX_LABELS)
     layers = [
-        torch.nn.Conv2d(inputs, outputs, size, padding=size // 2, bias=False).to(memory_format=layout)
+        torch.nn.Conv2d(inputs, outputs, size, padding=size // 2, bias=False).to(device, memory_format=layout)
         for inputs, outputs, size in zip(widths[:-1], widths[1:], (3, 1, 3, 1), strict=True)
     ]
     chain = torch.nn.Sequential(*layers)
-    image = torch.rand(1, 3, SIDE, SIDE).to(memory_format=layout)
-    slope = torch.rand(1, MAX_LABELS, SIDE, SIDE).to(memory_format=layout)
+    image = torch.rand(1, 3, SIDE, SIDE).to(device, memory_format=layout)
+    slope = torch.rand(1, MAX_LABELS, SIDE, SIDE).to(device, memory_format=layout)
 
     def run() -> None:
         for step in range(1, steps + 1):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,7 +16,20 @@ DOCS = Path(__file__).parents[1] / "docs"
 
 
 @pytest.fixture(scope="module")
-def generator() -> ModuleType:
+def generator() -> Iterator[ModuleType]:
+    sys.path.insert(0, str(DOCS))
+    yield _generator()
+    sys.path.remove(str(DOCS))
+
+
+@pytest.fixture(autouse=True)
+def kept_card(generator: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """No figures of a graphics card are kept, unless a test keeps some."""
+    monkeypatch.setattr(generator, "KEPT_CARD", tmp_path / "card.json")
+    return generator.KEPT_CARD
+
+
+def _generator() -> ModuleType:
     spec = importlib.util.spec_from_file_location("gen_benchmarks", DOCS / "gen_benchmarks.py")
     assert spec is not None
     assert spec.loader is not None
@@ -143,6 +157,33 @@ def test_what_is_missing_is_said(generator: ModuleType) -> None:
     missing = [{"what": "SLIC", "way": "OpenCV", "stage": "SLIC", "reason": "no network"}]
     page = generator.page(results(not_measured=missing), "")
     assert rows(page, "Not measured here") == [["SLIC", "OpenCV", "no network"]]
+
+
+def test_figures_of_a_graphics_card_are_kept_and_shown_elsewhere(
+    generator: ModuleType, kept_card: Path, tmp_path: Path
+) -> None:
+    there = results(
+        bench("SLIC, CUDA", "napari-refit on CUDA", 0.01, "Graphics card"),
+        bench("SLIC, CUDA", "scikit-image", 0.8, "Graphics card", reach={"faster": 60}, agreement=0.9999),
+        bench("SLIC", "napari-refit", 0.02),
+    )
+    there["machine_info"]["accelerator"] = "Some Card"
+    there["machine_info"]["versions"] = {"torch": "2", "scikit-image": "0.26"}
+    source, target = tmp_path / "results.json", tmp_path / "page.md"
+    source.write_text(json.dumps(there), encoding="utf-8")
+    assert generator.main(["--keep-card", str(source)]) == 0
+    assert [kept["group"] for kept in json.loads(kept_card.read_text())["benchmarks"]] == ["SLIC, CUDA"] * 2
+    missing = [{"what": "SLIC, CUDA", "way": "scikit-image", "stage": "Graphics card", "reason": "no card"}]
+    here = results(bench("SLIC", "napari-refit", 0.5), not_measured=missing)
+    source.write_text(json.dumps(here), encoding="utf-8")
+    assert generator.main([str(source), str(target)]) == 0
+    page = target.read_text(encoding="utf-8")
+    (row,) = rows(page, "Graphics card")
+    assert row[:5] == ["SLIC, CUDA", "10 ms (on CUDA)", "scikit-image", "800 ms", "80 times faster (80)"]
+    assert row[5:] == ["agree on 99.99 %", "≥ 60 times faster", "yes"]
+    assert "one Some Card" in page
+    assert "Not measured here" not in page
+    assert [cells[1] for cells in rows(page, "SLIC")] == ["500 ms"]
 
 
 def test_a_hasty_run_is_marked(generator: ModuleType, tmp_path: Path) -> None:
