@@ -15,6 +15,7 @@ ORDER = (
     "Response maps",
     "BoundaryFit",
     "USS network",
+    "Volumes",
     "Pipeline",
     CARD,
 )
