@@ -10,7 +10,7 @@ import pytest
 
 from napari_refit.bands import check
 from napari_refit.registry import SEGMENTERS, register_segmenter
-from napari_refit.widgets import look_ahead
+from napari_refit.widgets import layers, look_ahead
 from napari_refit.widgets.live import LiveLoop
 
 pytestmark = pytest.mark.gui
@@ -239,3 +239,21 @@ def test_small_pictures_in_the_layer_list_follow_after_a_moment(bench, qtbot, mo
     assert not drawn
     qtbot.waitUntil(lambda: bool(drawn), timeout=10_000)
     assert not np.array_equal(labels.thumbnail, before)
+
+
+def test_layers_are_made_one_by_one_and_hold_the_latest_result(bench, monkeypatch):
+    made = []
+    true_make = layers.Outputs.make
+    monkeypatch.setattr(
+        layers.Outputs,
+        "make",
+        lambda outputs, roles=layers.ROLES: (made.append(roles), true_make(outputs, roles)),
+    )
+    work = bench()
+    assert made == [("labels",), ("response",), ("edges",), ("simplified",)]
+    outputs, position = work.session.outputs, work.session.plane.position
+    names = [layer.name.split(" ·")[0] for layer in outputs.all_made()]
+    assert names == ["response", "edges", "simplified", "refined"]
+    assert [layer for layer in work.viewer.layers if layer in outputs.all_made()] == outputs.all_made()
+    for role in ("response", "edges", "simplified"):
+        assert outputs[role].data[position].any(), role

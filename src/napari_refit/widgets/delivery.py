@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from qtpy.QtCore import QObject, Signal
 
 from napari_refit.planes import PlaneIndex
-from napari_refit.widgets.layers import Outputs
+from napari_refit.widgets.layers import ROLES, Outputs
 from napari_refit.widgets.planes import OpenPlane, finest, take
 from napari_refit.widgets.scores import ScoreBook
 from napari_refit.widgets.watching import LabelsWatch, single_shot
@@ -51,6 +51,7 @@ class Delivery(QObject):
         self._draw_timer = single_shot(self, DRAW_DELAY, self.draw)
         self._thumbnail_timer = single_shot(self, THUMBNAIL_DELAY, self._draw_thumbnails)
         self._compare_timer = single_shot(self, COMPARE_DELAY, self._compare_locks)
+        self._make_timer = single_shot(self, 0, self._make_next)
 
     @property
     def outputs(self) -> Outputs | None:
@@ -59,8 +60,9 @@ class Delivery(QObject):
 
     @property
     def busy(self) -> bool:
-        """Whether something is about to be drawn or compared."""
-        return self._draw_timer.isActive() or self._compare_timer.isActive()
+        """Whether something is about to be made, drawn or compared."""
+        timers = (self._make_timer, self._draw_timer, self._compare_timer)
+        return any(timer.isActive() for timer in timers)
 
     def books(self) -> list[ScoreBook]:
         """The score books of every image."""
@@ -197,25 +199,42 @@ class Delivery(QObject):
         """Let go of the layers, which stay in the viewer."""
         self.drop_coarse()
         self._watch.follow(None)
-        self._draw_timer.stop()
-        self._thumbnail_timer.stop()
-        self._compare_timer.stop()
+        for timer in (self._make_timer, self._draw_timer, self._thumbnail_timer, self._compare_timer):
+            timer.stop()
 
     def _made_for(self, done: PlaneDone | VolumeDone) -> Outputs | None:
         """The layers that a result belongs in, made now if it is the first of the open image."""
         known = [*self._outputs.values()]
         for outputs in [self.outputs, *known] if self.outputs is not None else known:
             if outputs.source is done.order.array:
+                if outputs.unmade and not _is_single(done):
+                    self._make(outputs, outputs.unmade)
                 return outputs
         if self.image is None or finest(self.image) is not done.order.array or self.image in self._outputs:
             return None
         outputs = self._outputs[self.image] = Outputs(self.viewer, self.image)
+        # Each takes napari a tenth of a second, in which the window stands still: the others follow one by one.
+        self._make(outputs, ("labels",) if _is_single(done) else ROLES)
+        if outputs.unmade:
+            self._make_timer.start()
+        return outputs
+
+    def _make(self, outputs: Outputs, roles: Iterable[str]) -> None:
         with self._selection_kept():
-            outputs.make()
+            outputs.make(roles)
         self.look_at(self.plane)
         self.follow()
         self.layers_changed.emit()
-        return outputs
+
+    def _make_next(self) -> None:
+        """Make one more layer of an image whose first result came; the window may act in between."""
+        outputs = next((each for each in self._outputs.values() if each.unmade), None)
+        if outputs is None:
+            return
+        with self._selection_kept(), self._watch.muted():
+            outputs.make_next()
+        self.layers_changed.emit()
+        self._make_timer.start()
 
     @contextmanager
     def _selection_kept(self) -> Iterator[None]:
@@ -258,3 +277,8 @@ class Delivery(QObject):
         if self.plane is not None and self.plane.index in outputs.book.dice:
             outputs.book.due.add(self.plane.index)
         self.edited.emit()
+
+
+def _is_single(done: PlaneDone | VolumeDone) -> bool:
+    """Whether no other plane follows at once."""
+    return isinstance(done, PlaneDone) and not done.of_volume

@@ -81,6 +81,11 @@ class Outputs:
         """Roles whose layer was deleted, or given data of another shape."""
         return tuple(role for role in ROLES if role in self._layers and self[role] is None)
 
+    @property
+    def unmade(self) -> tuple[str, ...]:
+        """Roles whose layer was never made."""
+        return tuple(role for role in ROLES if role not in self._layers)
+
     def all_made(self) -> list[Any]:
         """The layers that are there, lowest first."""
         return [layer for layer in (self[role] for role in ROLES) if layer is not None]
@@ -134,11 +139,10 @@ class Outputs:
         """
         self._covered = None
         self._last = {"index": index, "result": result}
-        self._show("edges", index, result.edges)
-        self._show("simplified", index, result.simplified)
+        for role in ("edges", "simplified", "response"):
+            self._show_result(role, index, result)
         if result.response is None:
             return False
-        self._show("response", index, result.response, lambda: self._shown_response(result))
         self.class_numbers = result.class_numbers
         self.fit_type(result.mask.dtype)
         self.cam_mask[expression(index, len(self.shape))] = result.cam_mask
@@ -148,6 +152,19 @@ class Outputs:
         if write_plane(layer, index, result.mask, self.locks, undoable=undoable):
             self._stale.add("labels")
         return True
+
+    def make_next(self) -> str:
+        """Make the next layer that was never made, and show the latest result in it; returns its role."""
+        role = self.unmade[0]
+        self.make((role,))
+        layer = self[role]
+        if self._last and layer is not None:
+            index = self._last["index"]
+            if self._covered is not None and self._covered[0] == index:
+                self._covered[1][role] = np.array(finest(layer)[expression(index, len(self.shape))])
+            self._show_result(role, index, self._last["result"])
+            self.refresh()
+        return role
 
     def write_coarse(self, index: PlaneIndex, result: Any) -> None:
         """Show a coarse answer; `drop_coarse` puts back what it covers, unless a sharp one was written since."""
@@ -238,6 +255,12 @@ class Outputs:
             plane[...] = shown
             self._shown[role] = (index, array)
             self._stale.add(role)
+
+    def _show_result(self, role: str, index: PlaneIndex, result: Any) -> None:
+        if role != "response":
+            self._show(role, index, getattr(result, role))
+        elif result.response is not None:
+            self._show(role, index, result.response, lambda: self._shown_response(result))
 
     def _shown_response(self, result: Any) -> NDArray[np.float32] | None:
         if result.response is None:
