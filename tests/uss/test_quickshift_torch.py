@@ -31,7 +31,15 @@ def generator() -> np.random.Generator:
 @pytest.mark.parametrize("kernel_size", [1, 2.5, 4])
 @pytest.mark.parametrize(
     "colours",
-    [ASTRONAUT, CAMERA, NOISE, NOISE[:1], NOISE[:, :1], np.zeros((30, 20, 1)), CAMERA.astype(np.float32)],
+    [
+        ASTRONAUT,
+        CAMERA,
+        NOISE,
+        NOISE[:1],
+        NOISE[:, :1],
+        np.zeros((30, 20, 1)),
+        *(colours.astype(np.float32) for colours in (ASTRONAUT, CAMERA, np.zeros((30, 20, 1)))),
+    ],
 )
 def test_links_are_those_of_the_processor(colours: np.ndarray, kernel_size: float) -> None:
     parents, distances = quickshift_torch.torch_links(colours, kernel_size, generator(), CPU)

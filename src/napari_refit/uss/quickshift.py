@@ -129,7 +129,8 @@ def quickshift(
     channel_axis : int
         Axis of the channels.
     device : None, str or torch.device
-        Where to run: compiled loops on the processor for None and ``"cpu"``, else torch.
+        Where to run: compiled loops on the processor for None and ``"cpu"``, else triton's kernels where triton
+        runs (CUDA on Linux), else torch.
 
     Returns
     -------
@@ -160,9 +161,9 @@ def quickshift(
     accelerator = _accelerator(device)
     prepared = _prepared(image, ratio, kernel_size, sigma, convert2lab, rng, channel_axis)
     if accelerator is not None and not return_tree:
-        from napari_refit.uss.quickshift_torch import torch_cut, torch_links
+        from napari_refit.uss.quickshift_torch import torch_cut
 
-        found: NDArray[np.int64] = torch_cut(*torch_links(*prepared, accelerator), max_dist).cpu().numpy()
+        found: NDArray[np.int64] = torch_cut(*_device_links(*prepared, accelerator), max_dist).cpu().numpy()
         return found
     tree = _tree(*prepared, accelerator, None)
     labels = tree.cut(max_dist)
@@ -243,12 +244,28 @@ def _tree(
         from napari_refit.uss.quickshift_processor import compiled_tree
 
         return QuickshiftTree(*compiled_tree(colours, kernel_size, generator, cancelled))
+    links = _device_links(colours, kernel_size, generator, accelerator, cancelled)
+    parents, distances = (tensor.cpu().numpy() for tensor in links)
+    return QuickshiftTree(parents, distances.astype(colours.dtype, copy=False))
+
+
+def _device_links(
+    colours: NDArray[np.floating],
+    kernel_size: float,
+    generator: np.random.Generator,
+    device: torch.device,
+    cancelled: Stop | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    from napari_refit.llvm import triton_runs
+
+    # Triton's kernels count in 32 bits.
+    if colours.size < 2**31 and triton_runs(device):
+        from napari_refit.uss.quickshift_triton import triton_links
+
+        return triton_links(colours, kernel_size, generator, device, cancelled)
     from napari_refit.uss.quickshift_torch import torch_links
 
-    links = torch_links(colours, kernel_size, generator, accelerator, cancelled)
-    parents, distances = (tensor.cpu().numpy() for tensor in links)
-    with np.errstate(over="ignore"):
-        return QuickshiftTree(parents, distances.astype(colours.dtype, copy=False))
+    return torch_links(colours, kernel_size, generator, device, cancelled)
 
 
 def _colours(

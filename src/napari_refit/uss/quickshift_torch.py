@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from napari_refit.bands import Stop, check
 
-ELEMENTS = 1 << 26
+ELEMENTS = 1 << 25
 """Of the largest intermediate array: how many pixels times columns of the window are handled together."""
 
 
@@ -24,9 +24,11 @@ def torch_links(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Link every pixel to the nearest one of higher density.
 
-    Weights are computed in single precision and added up in double precision where the device has it, so that only
-    densities that differ by less than about 1e-5 can be ordered otherwise than on the processor. Distances, among
-    which there are many equal ones in a picture of few grey levels, are compared in double precision.
+    For colours in single precision, densities are rounded after every addition as scikit-image rounds them: in areas
+    of one colour that decides which pixel is the densest. For colours in double precision, weights are computed in
+    single precision, so that densities that differ by less than about 1e-5 may be ordered otherwise than on the
+    processor. Distances, among which there are many equal ones in a picture of few grey levels, are compared in the
+    precision of the colours, or the best that the device has.
 
     Parameters
     ----------
@@ -44,8 +46,8 @@ def torch_links(
     -------
     tensor of int64, (H, W)
         The parents (`napari_refit.uss.quickshift.QuickshiftTree`).
-    tensor of float64, (H, W)
-        The distances; of float32 where the device has no double precision.
+    tensor of float, (H, W)
+        The distances, of the colours' dtype; of float32 where the device has no double precision.
 
     Raises
     ------
@@ -61,43 +63,72 @@ def torch_links(
     """
     height, width, _ = colours.shape
     wide = torch.float32 if device.type == "mps" else torch.float64
+    kind = torch.float32 if colours.dtype == np.float32 else wide
     reach = math.ceil(3 * kernel_size)
     window = _Window(min(reach, height - 1), min(reach, width - 1))
-    exact = torch.from_numpy(np.ascontiguousarray(np.moveaxis(colours, -1, 0))).to(device, wide)
+    exact = torch.from_numpy(np.ascontiguousarray(np.moveaxis(colours, -1, 0))).to(device, kind)
+    noise = torch.from_numpy(generator.normal(scale=1e-5, size=(height, width)))
 
-    densities = torch.zeros(height, width, dtype=wide, device=device)
-    planes = exact.float()
-    padded = window.pad(planes, math.inf)
-    for top, bottom, dy in window.lines(height, width, cancelled):
-        squares = window.squares(dy, device)
-        for own, line in zip(planes, padded, strict=True):
-            difference = own[top:bottom, :, None] - window.line(line, top, bottom, dy)
-            squares = torch.addcmul(squares, difference, difference)
-        weights = squares.mul_(-0.5 / kernel_size**2).exp_()
-        densities[top:bottom] += weights.sum(-1, dtype=wide)
-
-    noise = torch.from_numpy(generator.normal(scale=1e-5, size=(height, width))).to(device, wide)
-    ranks, their_ranks = _ranks(densities, noise)
-    their_padded = window.pad(their_ranks, -1)
+    if colours.dtype == np.float32:
+        own = theirs = _rounded_densities(exact, noise.float(), kernel_size, window, wide, cancelled)
+    else:
+        densities = _densities(exact, kernel_size, window, wide, cancelled)
+        own, theirs = _ranks(densities, noise.to(device, wide))
+    their_padded = window.pad(theirs, -math.inf if theirs.is_floating_point() else -1)
     padded = window.pad(exact, math.inf)
-    nearest = torch.full((height, width), math.inf, dtype=wide, device=device)
+    nearest = torch.full((height, width), math.inf, dtype=kind, device=device)
     steps = torch.zeros(height, width, dtype=torch.int64, device=device)
     for top, bottom, dy in window.lines(height, width, cancelled):
-        squares = torch.zeros((), dtype=wide, device=device)
-        for own, line in zip(exact, padded, strict=True):
-            # The order of the additions decides between nearly equal distances; a fused one would round otherwise.
-            squares = (own[top:bottom, :, None] - window.line(line, top, bottom, dy)).square_().add_(squares)
-        squares.add_(dy * dy).add_(window.squares(0, device))
-        lower = window.line(their_padded, top, bottom, dy) <= ranks[top:bottom, :, None]
-        square, dx = squares.masked_fill_(lower, math.inf).min(-1)
+        squares = window.squares(exact, padded, top, bottom, dy)
+        # What is not a number is not denser than anything, nor is anything denser.
+        denser = window.line(their_padded, top, bottom, dy) > own[top:bottom, :, None]
+        square, dx = squares.masked_fill_(~denser, math.inf).min(-1)
         # Lines from top to bottom, and the first of equals in each: the first pixel wins.
         better = square < nearest[top:bottom]
         nearest[top:bottom] = torch.where(better, square, nearest[top:bottom])
         steps[top:bottom] = torch.where(better, dx + (dy * width - window.across), steps[top:bottom])
 
     places = torch.arange(height * width, device=device).view(height, width)
-    parents = places + steps
-    return parents, _distances(exact, places, parents)
+    # What scikit-image reports for a pixel without a parent: infinity in single precision.
+    none = math.inf if kind == torch.float32 else torch.finfo(kind).max
+    return places + steps, nearest.clamp_(max=none).sqrt_()
+
+
+def _densities(
+    exact: torch.Tensor, kernel_size: float, window: _Window, wide: torch.dtype, cancelled: Stop | None
+) -> torch.Tensor:
+    """The densities without noise, from weights of single precision."""
+    _, height, width = exact.shape
+    densities = torch.zeros(height, width, dtype=wide, device=exact.device)
+    planes = exact.float()
+    padded = window.pad(planes, math.inf)
+    for top, bottom, dy in window.lines(height, width, cancelled):
+        squares = window.squares(planes, padded, top, bottom, dy)
+        weights = squares.mul_(-0.5 / kernel_size**2).exp_()
+        densities[top:bottom] += weights.sum(-1, dtype=wide)
+    return densities
+
+
+def _rounded_densities(
+    exact: torch.Tensor,
+    noise: torch.Tensor,
+    kernel_size: float,
+    window: _Window,
+    wide: torch.dtype,
+    cancelled: Stop | None,
+) -> torch.Tensor:
+    """The densities with noise, rounded to single precision after each addition, from the noise to the last pixel."""
+    _, height, width = exact.shape
+    densities = noise.to(exact.device)
+    padded = window.pad(exact, math.inf)
+    kernel = np.float32(kernel_size)
+    factor = float(np.float32(0.5 / np.float64(kernel * kernel)))
+    for top, bottom, dy in window.lines(height, width, cancelled):
+        squares = window.squares(exact, padded, top, bottom, dy)
+        weights = squares.mul_(-factor).to(wide).exp_()
+        for column in range(weights.shape[-1]):
+            densities[top:bottom] = densities[top:bottom].to(wide) + weights[..., column]
+    return densities
 
 
 class _Window:
@@ -110,9 +141,19 @@ class _Window:
         margins = (self.across, self.across, self.down, self.down)
         return torch.nn.functional.pad(plane, margins, value=value)
 
-    def squares(self, dy: int, device: torch.device) -> torch.Tensor:
-        """Squared distances over place alone to a line of the window."""
-        return torch.arange(-self.across, self.across + 1, device=device).square().float() + dy * dy
+    def squares(
+        self, exact: torch.Tensor, padded: torch.Tensor, top: int, bottom: int, dy: int
+    ) -> torch.Tensor:
+        """Squared distances over colour and place to that line of the window of each pixel, (lines, W, columns).
+
+        The order of the additions decides between nearly equal distances; a fused one would round otherwise.
+        """
+        squares = exact.new_zeros(())
+        for own, line in zip(exact, padded, strict=True):
+            difference = own[top:bottom, :, None] - self.line(line, top, bottom, dy)
+            squares = difference.square_().add_(squares)
+        aside = torch.arange(-self.across, self.across + 1, device=exact.device).square()
+        return squares.add_(dy * dy).add_(aside)
 
     def lines(self, height: int, width: int, cancelled: Stop | None) -> Iterator[tuple[int, int, int]]:
         """First and last line of some pixels, and how much lower the line of their windows is."""
@@ -147,16 +188,6 @@ def _ranks(densities: torch.Tensor, noise: torch.Tensor) -> tuple[torch.Tensor, 
     return torch.where(valid, ranks, len(order)), torch.where(valid, ranks, -1)
 
 
-def _distances(exact: torch.Tensor, places: torch.Tensor, parents: torch.Tensor) -> torch.Tensor:
-    width = places.shape[1]
-    flat = exact.flatten(1)
-    squares = (flat[:, places.flatten()] - flat[:, parents.flatten()]).square().sum(0).view_as(places)
-    down = torch.div(parents, width, rounding_mode="floor") - torch.div(places, width, rounding_mode="floor")
-    squares = squares + down.square() + (parents % width - places % width).square()
-    none = torch.finfo(exact.dtype).max if exact.dtype == torch.float64 else math.inf
-    return torch.where(parents == places, none, squares).sqrt()
-
-
 def torch_cut(parents: torch.Tensor, distances: torch.Tensor, max_dist: float) -> torch.Tensor:
     """Number the trees that are left once links longer than ``max_dist`` are cut, in the order of their roots.
 
@@ -176,7 +207,9 @@ def torch_cut(parents: torch.Tensor, distances: torch.Tensor, max_dist: float) -
     [[0, 0, 1]]
     """
     places = torch.arange(parents.numel(), device=parents.device)
-    roots = torch.where((distances > max_dist).flatten(), places, parents.flatten())
+    # As the distances are rounded, so is the limit.
+    limit = torch.full((), max_dist, dtype=distances.dtype, device=distances.device)
+    roots = torch.where((distances > limit).flatten(), places, parents.flatten())
     # Each step doubles how far up a pixel sees.
     for _ in range(math.ceil(math.log2(max(2, parents.numel())))):
         roots = roots[roots]

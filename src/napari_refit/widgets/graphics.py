@@ -1,11 +1,10 @@
-"""One process, two copies of LLVM: Mesa's and triton's."""
+"""A window drawn with Mesa's LLVM, and triton's beside it."""
 
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
-MAPS = Path("/proc/self/maps")
+from napari_refit.llvm import draws_with_llvm
 
 
 def keep_triton_out() -> None:
@@ -16,12 +15,3 @@ def keep_triton_out() -> None:
     """
     if "triton" not in sys.modules and draws_with_llvm():
         sys.modules["triton"] = None  # type: ignore[assignment]
-
-
-def draws_with_llvm(maps: Path = MAPS) -> bool:
-    """Whether an OpenGL driver has loaded LLVM into this process (Mesa's software and AMD drivers on Linux)."""
-    try:
-        text = maps.read_text(errors="replace")
-    except OSError:
-        return False
-    return "libLLVM" in text
