@@ -6,6 +6,9 @@ import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 if TYPE_CHECKING:
     import torch
 
@@ -109,6 +112,38 @@ def torch_device(device: Any = None) -> torch.device:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(f"device {str(wanted)!r} cannot be used here ({reason}); use 'cpu'") from error
     return wanted
+
+
+def uploaded(array: NDArray[Any] | torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Copy an array to a device.
+
+    Parameters
+    ----------
+    array : ndarray or tensor
+        Of a dtype that torch has; it may be read-only, which torch warns of though nothing is written.
+    device : torch.device
+
+    Returns
+    -------
+    tensor
+        The array's own memory where the device is the processor: not to be written to.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import torch
+    >>> uploaded(np.broadcast_to(1.0, 3)[::-1], torch.device("cpu")).tolist()
+    [1.0, 1.0, 1.0]
+    """
+    import torch
+
+    if isinstance(array, torch.Tensor):
+        return array.to(device)
+    if min(array.strides, default=0) < 0 or not array.dtype.isnative:
+        array = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*not writable")
+        return torch.from_numpy(array).to(device)
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -17,9 +17,10 @@ import napari_refit as refit
 from napari_refit import bands
 from napari_refit.errors import Cancelled
 from napari_refit.params import SlicParams
-from napari_refit.uss import slic, slic_centres_kernel, slic_rounds, slic_torch
+from napari_refit.uss import slic_centres_kernel, slic_pieces, slic_rounds, slic_torch
 from napari_refit.uss.edges import connected_clusters
-from napari_refit.uss.slic import merge_stray, nearest_seeds
+from napari_refit.uss.slic import nearest_seeds
+from napari_refit.uss.slic_pieces import merge_stray
 from napari_refit.uss.slic_rounds import cut_tiles, nearest_centres
 from napari_refit.uss.slic_seeds import Seeds, grid_seeds, mask_seeds
 from napari_refit.uss.superpixels import slic_segmenter
@@ -293,7 +294,7 @@ def test_pieces_are_those_of_a_slow_flood(way: str, draw: st.DataObject) -> None
     least, start = draw.draw(st.integers(0, 9)), draw.draw(st.integers(0, 1))
     most = draw.draw(st.sampled_from([1, 8, 30, 100, 9999]))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(slic, "_LARGE", 0 if way == "by regions" else 10**9)
+        patch.setattr(slic_pieces, "_LARGE", 0 if way == "by regions" else 10**9)
         found = merge_stray(numbers.astype(np.int32), least, most, start)
     assert np.array_equal(found, slow_pieces(numbers, least, most, start))
     if lowest == 0 and start == 1:

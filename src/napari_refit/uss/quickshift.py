@@ -256,7 +256,7 @@ def _device_links(
     device: torch.device,
     cancelled: Stop | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    from napari_refit.llvm import triton_runs
+    from napari_refit.uss.llvm import triton_runs
 
     # Triton's kernels count in 32 bits.
     if colours.size < 2**31 and triton_runs(device):

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from napari_refit.bands import Stop, check
+from napari_refit.devices import uploaded
 
 ELEMENTS = 1 << 25
 """Of the largest intermediate array: how many pixels times columns of the window are handled together."""
@@ -66,7 +67,8 @@ def torch_links(
     kind = torch.float32 if colours.dtype == np.float32 else wide
     reach = math.ceil(3 * kernel_size)
     window = _Window(min(reach, height - 1), min(reach, width - 1))
-    exact = torch.from_numpy(np.ascontiguousarray(np.moveaxis(colours, -1, 0))).to(device, kind)
+    narrow = np.float32 if kind == torch.float32 else np.float64
+    exact = uploaded(colours.astype(narrow, copy=False), device).permute(2, 0, 1).contiguous()
     noise = torch.from_numpy(generator.normal(scale=1e-5, size=(height, width)))
 
     if colours.dtype == np.float32:

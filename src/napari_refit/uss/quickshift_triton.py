@@ -1,13 +1,14 @@
 """Quickshift on a CUDA device: one thread per pixel goes through its window as scikit-image does.
 
 Every sum is rounded as scikit-image rounds it, in the same order; multiplications and additions are never fused. Like
-all modules that import triton, it is to be imported only where `napari_refit.llvm` has nothing against it.
+all modules that import triton, it is to be imported only where `napari_refit.uss.llvm` has nothing against it.
 """
 
 # mypy: allow-untyped-defs, allow-incomplete-defs
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ import triton.language as tl
 from numpy.typing import NDArray
 
 from napari_refit.bands import Stop, check
+from napari_refit.devices import uploaded
 
 # Pixels of a line that are handled together, one per thread.
 _BLOCK = 128
@@ -137,7 +139,7 @@ def triton_links(
         If ``cancelled()`` answered True.
     """
     height, width, channels = colours.shape
-    planes = torch.from_numpy(np.ascontiguousarray(colours)).to(device).permute(2, 0, 1).contiguous()
+    planes = uploaded(colours, device).permute(2, 0, 1).contiguous()
     kind = colours.dtype.type
     kernel = kind(kernel_size)
     factor = planes.new_tensor([kind(0.5 / np.float64(kernel * kernel))])
@@ -146,7 +148,7 @@ def triton_links(
     window = min(reach, height - 1), min(reach, width - 1)
     blocks = -(-width // _BLOCK)
     options = {"CHANNELS": channels, "BLOCK": _BLOCK, "num_warps": _BLOCK // 32, "enable_fp_fusion": False}
-    with torch.cuda.device(device) if device.type == "cuda" else torch.no_grad():
+    with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
         lines = -(-height // _PARTS)
         for top in range(0, height, lines):
             check(cancelled)

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
-from typing import Any, cast
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_refit.bands import Stop, check, run_bands
+from napari_refit.bands import Stop
 from napari_refit.devices import check_device, on_processor
 from napari_refit.uss.checks import real_array
 from napari_refit.uss.colour import lab_planes
-from napari_refit.uss.edges import connected_clusters
+from napari_refit.uss.slic_pieces import merge_stray
 from napari_refit.uss.slic_rounds import Tiles, cut_tiles, nearest_centres
 from napari_refit.uss.slic_seeds import Seeds, grid_seeds, mask_seeds
 from napari_refit.uss.smoothing import smooth
 
-# Pixels from which on it pays to look for regions on all cores.
-_LARGE = 1 << 19
+if TYPE_CHECKING:
+    import torch
+
+_ON_DEVICE = {"bool", "uint8", "int8", "int16", "int32", "int64", "float16", "float32", "float64"}
 
 
 def slic(
@@ -73,7 +77,7 @@ def slic(
     channel_axis : int or None
         Axis of the channels; None for a grey image.
     device : None, str or torch.device
-        Where the k-means runs: None and ``"cpu"`` are the processor.
+        Where to run: None and ``"cpu"`` are the processor.
 
     Returns
     -------
@@ -112,33 +116,33 @@ def slic(
     keep = None if mask is None else _checked_mask(mask, planes.shape[1:], is_plane)
     distances = _spacing(spacing, is_plane)
     sigmas = _sigmas(sigma, distances, is_plane)
-    channels = _rescaled(planes, keep)
-    colour = channel_axis is not None and convert2lab is not False
-    if colour and len(channels) == 3:
-        channels = lab_planes(channels)
-    elif colour and convert2lab:
-        raise ValueError(f"Lab needs the three channels of RGB, got {len(channels)}")
-    if max(sigmas) > 0:
-        channels = smooth(channels, sigmas)
+    lab = channel_axis is not None and convert2lab is not False and len(planes) == 3
+    if channel_axis is not None and convert2lab and not lab:
+        raise ValueError(f"Lab needs the three channels of RGB, got {len(planes)}")
+    prepare = _channels if on_processor(device) else partial(_channels_on_device, device=device)
+    channels = prepare(planes, keep, lab, sigmas)
     if keep is None:
-        seeds = grid_seeds(channels.shape[1:], n_segments)
+        seeds = grid_seeds(planes.shape[1:], n_segments)
     else:
         seeds = mask_seeds(keep, n_segments, multichannel=channel_axis is not None)
-    numbers = nearest_seeds(
-        channels,
-        seeds,
-        keep=keep,
-        compactness=compactness,
-        spacing=distances,
-        rounds=max_num_iter,
-        adaptive=slic_zero,
-        device=device,
-    )
+    options: dict[str, Any] = {
+        "keep": keep,
+        "compactness": compactness,
+        "spacing": distances,
+        "rounds": max_num_iter,
+        "adaptive": slic_zero,
+        "device": device,
+    }
+    numbers: NDArray[np.int32] | torch.Tensor
+    if on_processor(device):
+        numbers = nearest_seeds(channels, seeds, **options)
+    else:
+        numbers = _nearest_on_device(channels, seeds, **options)
     if enforce_connectivity:
-        size = (numbers.size if keep is None else int(keep.sum())) / len(seeds.places)
+        size = (planes[0].size if keep is None else int(keep.sum())) / len(seeds.places)
         labels = merge_stray(numbers, int(min_size_factor * size), int(max_size_factor * size), start_label)
     else:
-        labels = numbers.astype(np.int64) + start_label
+        labels = np.add(_on_host(numbers), start_label, dtype=np.int64)
     return labels[0] if is_plane else labels
 
 
@@ -204,91 +208,76 @@ def nearest_seeds(
         )
     if isinstance(channels, Tiles):
         raise TypeError(f"tiles are for the processor: {device} needs the channels themselves")
+    return _on_host(
+        _nearest_on_device(
+            channels,
+            seeds,
+            keep=keep,
+            compactness=compactness,
+            spacing=spacing,
+            rounds=rounds,
+            adaptive=adaptive,
+            device=device,
+            cancelled=cancelled,
+        )
+    )
+
+
+def _nearest_on_device(
+    channels: NDArray[np.float32] | torch.Tensor, seeds: Seeds, *, keep: Any, device: Any, **options: Any
+) -> NDArray[np.int32] | torch.Tensor:
+    """The k-means; where triton runs, the numbers stay on the device."""
+    from napari_refit.devices import torch_device, uploaded
+    from napari_refit.uss.llvm import triton_runs
+
+    where = torch_device(device)
+    options |= {"step": seeds.step, "reach": seeds.reach}
+    # Triton's kernels count in 32 bits.
+    if math.prod(channels.shape) < 2**31 and triton_runs(where):
+        from napari_refit.uss import slic_triton
+
+        planes = uploaded(channels, where)
+        mask = None if keep is None else uploaded(keep, where)
+        return slic_triton.nearest_centres(planes, seeds.places, keep=mask, **options)
     from napari_refit.uss import slic_torch
 
-    return slic_torch.nearest_centres(
-        channels,
-        seeds.places,
-        keep=keep,
-        step=seeds.step,
-        reach=seeds.reach,
-        compactness=compactness,
-        spacing=spacing,
-        rounds=rounds,
-        adaptive=adaptive,
-        device=device,
-        cancelled=cancelled,
-    )
+    return slic_torch.nearest_centres(channels, seeds.places, keep=keep, device=where, **options)
 
 
-def merge_stray(
-    numbers: NDArray[np.int32],
-    least: int,
-    most: int,
-    start: int,
-    *,
-    dtype: Any = np.int64,
-    cancelled: Stop | None = None,
-) -> NDArray[Any]:
-    """Make every cluster one connected piece that is neither too small nor too large.
-
-    Parameters
-    ----------
-    numbers : ndarray of int32, (D, H, W)
-        Numbers of the centres; below 0 where there is none.
-    least : int
-        A piece of fewer pixels joins a neighbour.
-    most : int
-        A piece is cut off as soon as it has this many pixels.
-    start : int
-        Number of the first piece; pixels without a centre get the one before it.
-    dtype : dtype
-        int32 or int64.
-    cancelled : callable, optional
-        Asked before the start.
-
-    Returns
-    -------
-    ndarray, (D, H, W)
-
-    Raises
-    ------
-    Cancelled
-        If ``cancelled()`` answered True.
-
-    Examples
-    --------
-    >>> merge_stray(np.array([[[5, 5, 5, 7, 5, 7, 7]]], np.int32), 2, 9, 1)
-    array([[[1, 1, 1, 1, 1, 2, 2]]])
-    """
-    from napari_refit.uss import slic_connectivity_kernel as kernel
-
-    check(cancelled)
-    pieces = np.empty(numbers.shape, dtype)
-    if numbers.size < _LARGE:
-        kernel.flood(numbers, least, most, start, pieces)
-        return pieces
-    regions = connected_clusters(numbers).reshape(-1, numbers.shape[2])
-    check(cancelled)
-    measured = run_bands(
-        kernel.measure_regions, len(regions), regions, int(regions.max()), cancelled=cancelled
-    )
-    firsts = np.minimum.reduce([first for first, _ in measured])
-    sizes = np.sum([size for _, size in measured], axis=0)
-    # There is no region 0.
-    firsts[0] = 0
-    names = np.where(numbers.ravel()[firsts] < 0, -1, 0).astype(np.int32)
-    if (sizes[names == 0] >= most).any():
-        kernel.flood(numbers, least, most, start, pieces)
-        return pieces
-    kernel.name_regions(regions, numbers.shape[1], firsts, sizes, least, start, names)
-    lines = pieces.reshape(regions.shape)
-    run_bands(_look_up, len(regions), names, regions, lines, cancelled=cancelled)
-    return pieces
+def _on_host(numbers: NDArray[np.int32] | torch.Tensor) -> NDArray[np.int32]:
+    return numbers if isinstance(numbers, np.ndarray) else numbers.cpu().numpy()
 
 
-def _look_up(first: int, last: int, names: NDArray[Any], regions: NDArray[Any], lines: NDArray[Any]) -> None:
-    lines[first:last] = names[regions[first:last]]
+def _channels(
+    planes: NDArray[Any], keep: NDArray[np.bool_] | None, lab: bool, sigmas: tuple[float, float, float]
+) -> NDArray[np.float32]:
+    """The image as its colours are compared."""
+    channels = _rescaled(planes, keep)
+    if lab:
+        channels = lab_planes(channels)
+    return smooth(channels, sigmas) if max(sigmas) > 0 else channels
+
+
+def _channels_on_device(
+    planes: NDArray[Any],
+    keep: NDArray[np.bool_] | None,
+    lab: bool,
+    sigmas: tuple[float, float, float],
+    device: Any,
+) -> torch.Tensor:
+    from napari_refit.devices import torch_device, uploaded
+    from napari_refit.uss import channels_torch
+
+    where = torch_device(device)
+    # What torch has no arithmetic for, and what a device may not hold, is rescaled here.
+    if planes.dtype.name not in _ON_DEVICE or (where.type == "mps" and planes.dtype.itemsize > 4):
+        channels = uploaded(_rescaled(planes, keep), where)
+    else:
+        mask = None if keep is None else uploaded(keep, where)
+        channels = channels_torch.rescaled(uploaded(planes, where), mask)
+    if lab:
+        channels = channels_torch.lab_planes(channels)
+    return channels_torch.smooth(channels, sigmas) if max(sigmas) > 0 else channels
 
 
 def _planes(values: NDArray[Any], channel_axis: int | None) -> tuple[NDArray[Any], bool]:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_refit.bands import Stop, check
-from napari_refit.devices import torch_device
+from napari_refit.devices import torch_device, uploaded
 
 if TYPE_CHECKING:
     import torch
@@ -29,7 +29,7 @@ _LARGEST_PULL = 1e20
 
 
 def nearest_centres(
-    channels: NDArray[np.float32],
+    channels: NDArray[np.float32] | torch.Tensor,
     places: NDArray[np.float64],
     *,
     keep: NDArray[np.bool_] | None = None,
@@ -49,7 +49,7 @@ def nearest_centres(
 
     Parameters
     ----------
-    channels : ndarray of float32, (C, D, H, W)
+    channels : ndarray or tensor of float32, (C, D, H, W)
     places : ndarray of float64, (K, 3)
         Where the centres start.
     keep : ndarray of bool, (D, H, W), optional
@@ -113,7 +113,7 @@ class _Cells:
 
     def __init__(
         self,
-        channels: NDArray[np.float32],
+        channels: NDArray[np.float32] | torch.Tensor,
         keep: NDArray[np.bool_] | None,
         places: NDArray[np.float64],
         step: float,
@@ -143,8 +143,7 @@ class _Cells:
 
         kept = np.ones(self.shape, bool) if keep is None else np.ascontiguousarray(keep)
         self.inside = self._cut(torch.from_numpy(kept).to(device)[None])[0]
-        colours = torch.from_numpy(np.ascontiguousarray(channels)).to(device)
-        colours = self._cut(colours).permute(1, 2, 0)
+        colours = self._cut(uploaded(channels, device)).permute(1, 2, 0)
         # No product undoes a NaN; such a pixel is near to nothing, and gets no label.
         self.inside &= ~colours.isnan().any(2)
         colours = torch.where(self.inside[..., None], colours, 0)

@@ -49,7 +49,7 @@ def smooth(
     """
     from napari_refit.uss import smoothing_kernel as kernel
 
-    halves = [_half_kernel(float(sigma)) for sigma in sigmas]
+    halves = [half_kernel(float(sigma)) for sigma in sigmas]
     source = np.ascontiguousarray(planes, dtype=np.float32)
     n_channels, depth, height, width = source.shape
     result = source
@@ -69,7 +69,7 @@ def smooth(
     return result
 
 
-def _half_kernel(sigma: float) -> NDArray[np.float32]:
+def half_kernel(sigma: float) -> NDArray[np.float32]:
     """Weights from the middle outwards; they end where scipy's do, after four standard deviations."""
     if not 0 <= sigma < np.inf:
         raise ValueError(f"a standard deviation must be 0 or more and finite, got {sigma!r}")

@@ -22,7 +22,8 @@ from napari_refit.uss.checks import plane_channels
 from napari_refit.uss.colour import lab_planes
 from napari_refit.uss.edges import connected_clusters
 from napari_refit.uss.quickshift import QuickshiftTree, quickshift_tree
-from napari_refit.uss.slic import merge_stray, nearest_seeds
+from napari_refit.uss.slic import nearest_seeds
+from napari_refit.uss.slic_pieces import merge_stray
 from napari_refit.uss.slic_rounds import cut_tiles
 from napari_refit.uss.slic_seeds import grid_seeds
 from napari_refit.uss.smoothing import smooth

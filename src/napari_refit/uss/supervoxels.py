@@ -12,7 +12,8 @@ from napari_refit.bands import Stop
 from napari_refit.params import SlicParams
 from napari_refit.uss.block import Block
 from napari_refit.uss.colour import lab_planes
-from napari_refit.uss.slic import merge_stray, nearest_seeds
+from napari_refit.uss.slic import nearest_seeds
+from napari_refit.uss.slic_pieces import merge_stray
 from napari_refit.uss.slic_seeds import Seeds
 from napari_refit.uss.smoothing import smooth
 

@@ -1,10 +1,12 @@
 """The least kernel there is, to see whether triton works on a device.
 
-Like all modules that import triton, it is to be imported only where `napari_refit.llvm` has nothing against it.
+Like all modules that import triton, it is to be imported only where `napari_refit.uss.llvm` has nothing against it.
 """
 
 # mypy: allow-untyped-defs, allow-incomplete-defs
 from __future__ import annotations
+
+from contextlib import nullcontext
 
 import torch
 import triton
@@ -19,6 +21,6 @@ def _write_one(target):
 def trial(device: torch.device) -> bool:
     """Compile a kernel and run it."""
     target = torch.zeros(1, dtype=torch.int32, device=device)
-    with torch.cuda.device(device) if device.type == "cuda" else torch.no_grad():
+    with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
         _write_one[(1,)](target)
     return bool(target.item() == 1)

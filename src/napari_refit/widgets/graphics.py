@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from napari_refit.llvm import draws_with_llvm
+from napari_refit.uss.llvm import draws_with_llvm
 
 
 def keep_triton_out() -> None:
