@@ -66,7 +66,7 @@ def test_links_are_those_of_the_processor(name: str) -> None:
     there, here = (
         quickshift_tree(image, kernel_size=3, device=device, **options) for device in ("cuda", None)
     )
-    assert (there.parents == here.parents).mean() >= 0.9999
+    assert (there.parents == here.parents).mean() >= 0.9995
     assert there.distances.dtype == here.distances.dtype
     same = there.parents == here.parents
     np.testing.assert_allclose(there.distances[same], here.distances[same], rtol=1e-6)

@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from napari_refit.bands import Stop, check
 from napari_refit.devices import uploaded
 
+# Compiled once for all sizes.
+_SIZES = ["top", "height", "width", "plane", "down", "across"]
 # Pixels of a line that are handled together, one per thread.
 _BLOCK = 128
 # The host draws the noise for one part while the device adds up the densities of the one before.
@@ -43,7 +45,7 @@ def _square(planes, plane, there, seen, one_0, one_1, one_2, here, inside, dy, d
     return square + dy * dy + dx * dx
 
 
-@triton.jit
+@triton.jit(do_not_specialize=_SIZES)
 def _add_densities(
     planes, noise, densities, factor, top, height, width, plane, down, across,
     CHANNELS: tl.constexpr, BLOCK: tl.constexpr,
@@ -70,7 +72,7 @@ def _add_densities(
     tl.store(densities + here, density, mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=_SIZES)
 def _find_parents(
     planes, densities, parents, squares, height, width, plane, down, across,
     CHANNELS: tl.constexpr, BLOCK: tl.constexpr,

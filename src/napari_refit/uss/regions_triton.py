@@ -15,6 +15,8 @@ import triton
 import triton.language as tl
 
 _BLOCK = 256
+# Compiled once for all sizes.
+_SIZES = ["depth", "height", "width", "n_pixels"]
 
 
 @triton.jit
@@ -35,7 +37,7 @@ def _join(labels, parents, here, back, joined):
         going &= (at_roots == 0) | (found != high)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=_SIZES)
 def _join_runs(labels, parents, depth, height, width, BLOCK: tl.constexpr):
     here = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = here < depth * height * width
@@ -44,7 +46,7 @@ def _join_runs(labels, parents, depth, height, width, BLOCK: tl.constexpr):
         _join(labels, parents, here, width * height, inside & (here >= width * height))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=_SIZES)
 def _climb(parents, roots, n_pixels, BLOCK: tl.constexpr):
     here = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     root = here

@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 
 from napari_refit.bands import Stop, check
 
+# Compiled once for all sizes.
+_SIZES = ["n_centres", "depth", "height", "width", "plane", "n_pixels"]
 # How many centres a tile's list holds; where there are more, the tile is compared with all of them.
 _ROOM = 256
 # Centres that are looked at together when lists are made.
@@ -38,14 +40,14 @@ def _corner(depth, height, width, TZ: tl.constexpr, TY: tl.constexpr, TX: tl.con
     return tile // (columns * rows) * TZ, tile // columns % rows * TY, tile % columns * TX
 
 
-@triton.jit
+@triton.jit(do_not_specialize=_SIZES)
 def _list_centres(
     centres, members, counts, n_centres, depth, height, width, reach_z, reach_y, reach_x,
     STRIDE: tl.constexpr, ROOM: tl.constexpr, TOGETHER: tl.constexpr,
     TZ: tl.constexpr, TY: tl.constexpr, TX: tl.constexpr,
 ):  # fmt: skip
     corner_z, corner_y, corner_x = _corner(depth, height, width, TZ, TY, TX)
-    tile = tl.program_id(0)
+    tile = tl.program_id(0).to(tl.int64)
     count = 0
     for first in range(0, n_centres, TOGETHER):
         k = first + tl.arange(0, TOGETHER)
@@ -68,7 +70,7 @@ def _beyond(place, pixel, reach):
     return (pixel < tl.floor(place - reach)) | (pixel >= tl.floor(place + reach + 1))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=_SIZES)
 def _assign(
     planes, keep, centres, pulls, members, counts, labels, sums, fineness, n_centres, depth, height, width, plane,
     reach_z, reach_y, reach_x, spacing_z, spacing_y, spacing_x, weight,
@@ -90,7 +92,7 @@ def _assign(
     label = tl.load(labels + here, mask=inside, other=-1)
     place_z, place_y, place_x = z.to(tl.float32), y.to(tl.float32), x.to(tl.float32)
 
-    tile = tl.program_id(0)
+    tile = tl.program_id(0).to(tl.int64)
     listed = tl.load(counts + tile)
     n_candidates = tl.where(listed > ROOM, n_centres, listed)
     for seat in range(n_candidates):
@@ -152,7 +154,7 @@ def _assign(
                 tl.atomic_add(totals + 4 + channel, (one * scale).to(tl.int64), mask=lost)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=_SIZES)
 def _move(sums, centres, fineness, n_centres, CHANNELS: tl.constexpr, BLOCK: tl.constexpr):
     """Each centre to the mean of its pixels; one without pixels is not a number from then on."""
     k = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
@@ -169,7 +171,7 @@ def _move(sums, centres, fineness, n_centres, CHANNELS: tl.constexpr, BLOCK: tl.
     tl.store(total, tl.zeros((BLOCK,), tl.int64), mask=there)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=_SIZES)
 def _widen(planes, labels, centres, widest, n_pixels, plane, CHANNELS: tl.constexpr, BLOCK: tl.constexpr):
     """Raise ``widest`` to the greatest squared distance in the channels of each centre's pixels."""
     here = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
