@@ -11,9 +11,11 @@ from agreement import agreement
 from skimage import data, segmentation
 
 import napari_refit as refit
-from napari_refit.uss import channels_torch
+from napari_refit.params import NetworkParams
+from napari_refit.uss import channels_torch, network_torch
 from napari_refit.uss.colour import lab_planes
 from napari_refit.uss.edges import connected_clusters
+from napari_refit.uss.network import network_segmenter
 from napari_refit.uss.quickshift import quickshift_tree
 from napari_refit.uss.quickshift_torch import torch_links
 from napari_refit.uss.smoothing import smooth
@@ -149,3 +151,33 @@ def test_regions_are_those_of_the_processor(shape: tuple[int, ...], n_labels: in
     expected = connected_clusters(labels if shape[0] > 1 else labels[0]).reshape(shape)
     assert np.array_equal(regions.cpu().numpy(), expected)
     assert np.array_equal(firsts.cpu().numpy(), np.unique(expected, return_index=True)[1])
+
+
+@pytest.mark.parametrize("guide", [True, False])
+def test_a_recorded_training_is_the_same_step_by_step(guide: bool) -> None:
+    image = SINGLE[:100, :120]
+    pixels = image - image.mean(axis=(0, 1))
+    superpixels = refit.slic(image, n_segments=60, start_label=0) if guide else None
+    params = NetworkParams(steps=8)
+    found = []
+    for kind in (network_torch.TorchTraining, network_torch.RecordedTraining):
+        training = kind(pixels, superpixels, params, torch.device("cuda"))
+        for _ in range(params.steps):
+            labels, left = training.label()
+            found.append((labels.cpu().numpy(), int(left)))
+            training.learn()
+    for (labels, left), (again, left_again) in zip(found[:8], found[8:], strict=True):
+        assert np.array_equal(labels, again)
+        assert left == left_again
+
+
+def test_a_network_on_the_device_stops_when_asked() -> None:
+    asked: list[int] = []
+
+    def cancelled() -> bool:
+        asked.append(1)
+        return len(asked) > 12
+
+    with pytest.raises(refit.Cancelled):
+        list(network_segmenter(SINGLE[:60, :60], NetworkParams(steps=40), device="cuda", cancelled=cancelled))
+    assert refit.uss_network(SINGLE[:60, :60], device="cuda").shape == (60, 60)

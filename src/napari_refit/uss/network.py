@@ -246,9 +246,10 @@ def _train_on(
     params: NetworkParams,
     cancelled: Callable[[], bool] | None,
 ) -> Iterator[NDArray[Any]]:
-    from napari_refit.uss.network_torch import TorchTraining
+    from napari_refit.uss.network_torch import RecordedTraining, TorchTraining
 
-    training = TorchTraining(pixels, superpixels, params, accelerator, cancelled)
+    kind = RecordedTraining if accelerator.type == "cuda" else TorchTraining
+    training = kind(pixels, superpixels, params, accelerator, cancelled)
     yield from (labels.cpu().numpy() for labels in _steps(training, params, REPORT_EVERY))
 
 

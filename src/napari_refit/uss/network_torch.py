@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import numpy as np
 import torch
@@ -14,6 +14,9 @@ from torch.nn.functional import cross_entropy
 from napari_refit.bands import check
 from napari_refit.params import NetworkParams
 from napari_refit.uss.network_weights import initial_weights
+
+# What is made at the first step, such as the momentum, must not be part of a recording.
+_STEPS_BEFORE_RECORDING = 2
 
 
 class TorchTraining:
@@ -63,6 +66,9 @@ class TorchTraining:
     def label(self) -> tuple[Tensor, Tensor]:
         """Every pixel's label after the superpixels' vote, (H, W), and how many are left; both on the device."""
         check(self._cancelled)
+        return self._label()
+
+    def _label(self) -> tuple[Tensor, Tensor]:
         with _training_state():
             self._response = self.network(self._pixels)
             labels = self._response.detach().argmax(1)[0]
@@ -91,6 +97,55 @@ class TorchTraining:
         self.differentiate()
         with _training_state():
             self._optimiser.step()
+
+
+class RecordedTraining(TorchTraining):
+    """The same on a CUDA device, which takes longer to be told of a step's many small kernels than to run them.
+
+    After a few steps, which make ready what the kernels need, one is recorded, and replayed from then on. As it
+    labels and learns at once, `learn` has nothing left to do.
+    """
+
+    _graph: torch.cuda.CUDAGraph | None = None
+    _n_learned = 0
+
+    def label(self) -> tuple[Tensor, Tensor]:
+        """Every pixel's label after the superpixels' vote, (H, W), and how many are left; both on the device."""
+        check(self._cancelled)
+        with torch.cuda.device(self._pixels.device):
+            if self._graph is None:
+                if self._n_learned < _STEPS_BEFORE_RECORDING:
+                    return self._label()
+                self._graph = self._recorded()
+            self._graph.replay()
+            # The next replay writes to the same memory.
+            labels, left = self._found
+            return labels.clone(), left.clone()
+
+    def learn(self) -> None:
+        """Take one step towards the labels that were found last."""
+        if self._graph is None:
+            with torch.cuda.device(self._pixels.device):
+                super().learn()
+            self._n_learned += 1
+
+    def _recorded(self) -> torch.cuda.CUDAGraph:
+        graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            # Other threads may go on using the device meanwhile.
+            graph.capture_begin(capture_error_mode="thread_local")
+            try:
+                self._found = self._label()
+                super().learn()
+            except BaseException:
+                # That the recording is worthless now is no news.
+                with suppress(RuntimeError):
+                    graph.capture_end()
+                raise
+            graph.capture_end()
+        torch.cuda.current_stream().wait_stream(stream)
+        return graph
 
 
 def majority_labels(labels: Tensor, superpixels: Tensor, max_labels: int, n_superpixels: int) -> Tensor:
