@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -11,14 +12,17 @@ from agreement import agreement
 from skimage import data, segmentation
 
 import napari_refit as refit
-from napari_refit.params import NetworkParams
+from napari_refit.params import NetworkParams, QuickshiftParams, SlicParams
 from napari_refit.uss import channels_torch, network_torch
+from napari_refit.uss.block import Block
 from napari_refit.uss.colour import lab_planes
 from napari_refit.uss.edges import connected_clusters
 from napari_refit.uss.network import network_segmenter
 from napari_refit.uss.quickshift import quickshift_tree
 from napari_refit.uss.quickshift_torch import torch_links
 from napari_refit.uss.smoothing import smooth
+from napari_refit.uss.superpixels import quickshift_segmenter, slic_segmenter
+from napari_refit.uss.supervoxels import slic_supervoxels
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")
 
@@ -181,3 +185,32 @@ def test_a_network_on_the_device_stops_when_asked() -> None:
     with pytest.raises(refit.Cancelled):
         list(network_segmenter(SINGLE[:60, :60], NetworkParams(steps=40), device="cuda", cancelled=cancelled))
     assert refit.uss_network(SINGLE[:60, :60], device="cuda").shape == (60, 60)
+
+
+@pytest.mark.parametrize("image", [SINGLE, (GREY / 255).astype(np.float32)])
+def test_segmenters_are_those_of_the_processor(image: np.ndarray) -> None:
+    for segmenter, params in (
+        (slic_segmenter, SlicParams(n_segments=120)),
+        (quickshift_segmenter, QuickshiftParams(kernel_size=2)),
+    ):
+        there, here = (segmenter(image, params, device=device) for device in ("cuda", None))
+        assert there.dtype == here.dtype
+        assert agreement(there, here) >= 0.99
+    volume = np.stack([image[:60, :70]] * 4)
+    options: dict[str, Any] = {"spacing": (2, 1, 1), "block": Block(0, (4, 60, 70))}
+    there, here = (
+        slic_supervoxels(volume, SlicParams(n_segments=40), device=device, **options)
+        for device in ("cuda", None)
+    )
+    assert agreement(there, here) >= 0.99
+
+
+def test_threads_do_not_disturb_each_other() -> None:
+    def both(_: int) -> tuple[np.ndarray, np.ndarray]:
+        clusters = refit.slic(RGB, n_segments=120, device="cuda")
+        return clusters, refit.quickshift(SINGLE, kernel_size=2, device="cuda")
+
+    alone = both(0)
+    with ThreadPoolExecutor(4) as pool:
+        for found in pool.map(both, range(8)):
+            assert all(np.array_equal(one, other) for one, other in zip(alone, found, strict=True))
