@@ -223,7 +223,7 @@ def test_it_stops_when_asked(monkeypatch: pytest.MonkeyPatch, after: int) -> Non
 )
 def test_flat_windows(image: np.ndarray, down: int, across: int) -> None:
     window = quickshift_processor._Window(down, across, 1, 1.0)
-    planes, _, _ = window.planes(image, np.float64)
+    planes, _, _ = window.planes(image)
     flat = quickshift_processor._flat_windows(window, planes, image.shape[:2])
     size = (2 * down + 1, 2 * across + 1, 1)
     highest, lowest = ndimage.maximum_filter(image, size), ndimage.minimum_filter(image, size)

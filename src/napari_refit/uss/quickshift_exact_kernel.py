@@ -92,28 +92,53 @@ def mark_flat_windows(planes: Any, down: int, across: int, flat_lines: Any, flat
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def _square_line(
-    planes: Any, y: int, x: int, v: int, left: int, square_y: Any, aside: Any, squares: Any
+def _square_window(
+    colours: Any, shape: Any, pixel: int, corner: int, middle: int, aside: Any, squares: Any
 ) -> None:
-    """Squared distances from one pixel to a stretch of a line, each step rounded to the planes' precision."""
-    channels = planes.shape[1]
-    if channels == 3:
-        one_0, one_1, one_2 = planes[y, 0, x], planes[y, 1, x], planes[y, 2, x]
-        line_0, line_1, line_2 = planes[v, 0, left:], planes[v, 1, left:], planes[v, 2, left:]
-        for column in range(len(squares)):
-            difference_0, difference_1 = one_0 - line_0[column], one_1 - line_1[column]
-            difference_2 = one_2 - line_2[column]
-            square = difference_0 * difference_0 + difference_1 * difference_1 + difference_2 * difference_2
-            squares[column] = square + square_y + aside[column]
-        return
-    squares[:] = 0
-    for channel in range(channels):
-        one, line = planes[y, channel, x], planes[v, channel, left:]
-        for column in range(len(squares)):
-            difference = one - line[column]
-            squares[column] += difference * difference
-    for column in range(len(squares)):
-        squares[column] = squares[column] + square_y + aside[column]
+    """Squared distances from one pixel to some lines of its window, each step rounded to the planes' precision.
+
+    Parameters
+    ----------
+    colours : ndarray of float
+        The planes, flat.
+    shape : tuple of int
+        That of the planes.
+    pixel, corner : int
+        Where in ``colours`` the first channel of the pixel is, and that of the first of these lines.
+    middle : int
+        How many lines that one is above the pixel.
+    aside : ndarray of float, (columns,)
+        Squared distances along a line.
+    squares : ndarray of float, (lines, columns)
+        Filled in.
+    """
+    _, channels, total = shape
+    lines, columns = squares.shape
+    kind = squares.dtype.type
+    for line in range(lines):
+        at, out = corner + line * channels * total, squares[line]
+        square_y = kind((line - middle) * (line - middle))
+        if channels == 3:
+            one_0, one_1, one_2 = colours[pixel], colours[pixel + total], colours[pixel + 2 * total]
+            line_0, line_1 = colours[at : at + columns], colours[at + total : at + total + columns]
+            line_2 = colours[at + 2 * total : at + 2 * total + columns]
+            for column in range(columns):
+                difference_0, difference_1 = one_0 - line_0[column], one_1 - line_1[column]
+                difference_2 = one_2 - line_2[column]
+                square = (
+                    difference_0 * difference_0 + difference_1 * difference_1 + difference_2 * difference_2
+                )
+                out[column] = square + square_y + aside[column]
+            continue
+        out[:] = 0
+        for channel in range(channels):
+            one, begin = colours[pixel + channel * total], at + channel * total
+            line_0 = colours[begin : begin + columns]
+            for column in range(columns):
+                difference = one - line_0[column]
+                out[column] += difference * difference
+        for column in range(columns):
+            out[column] = out[column] + square_y + aside[column]
 
 
 @njit(nogil=True, cache=True, fastmath={"contract"}, error_model="numpy")
@@ -195,8 +220,9 @@ def exact_densities(
         aside[column] = (column - across) * (column - across)
     for line in range(lines):
         colourless[line] = kind((line - down) * (line - down)) + aside
+    colours, next_line = planes.ravel(), planes.shape[1] * planes.shape[2]
     shape = TOGETHER, lines * columns
-    squares, weights, sums = np.empty((lines, columns), kind), np.zeros(shape), np.zeros(TOGETHER, kind)
+    squares, weights, sums = np.zeros((lines, columns), kind), np.zeros(shape), np.zeros(TOGETHER, kind)
     by_place = np.empty(shape[1])
     _weigh(colourless.ravel(), factor, by_place)
     for group in range(start, stop):
@@ -212,11 +238,11 @@ def exact_densities(
                 for column in range(width - x + across, columns):
                     one[column::columns] = 0
             else:
-                for line in range(lines):
-                    if 0 <= y + line - down < height:
-                        square_y = kind((line - down) * (line - down))
-                        v = y + line - down
-                        _square_line(planes, y, across + x, v, x, square_y, aside, squares[line])
+                first_line, last_line = max(0, down - y), min(lines, height - y + down)
+                corner = (y - down + first_line) * next_line + x
+                inside = squares[first_line:last_line]
+                pixel = y * next_line + across + x
+                _square_window(colours, planes.shape, pixel, corner, down - first_line, aside, inside)
                 _weigh(squares.ravel(), factor, one)
             one[: max(0, down - y) * columns] = 0
             one[min(lines, height - y + down) * columns :] = 0

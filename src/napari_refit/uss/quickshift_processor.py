@@ -19,8 +19,8 @@ from napari_refit.uss import quickshift_exact_kernel as exact
 from napari_refit.uss import quickshift_kernel as density
 from napari_refit.uss import quickshift_links_kernel as links
 
-# Pixels of a line that fit into the first cache, with their neighbours on another line and their sums.
-STRETCH = 512
+# Pixels of a stretch of a line.
+STRETCH = density.LONGEST
 # Each some 10 ms of work, after which a caller can stop.
 PAIRS = 20_000_000
 SEARCHED_LINES = 32
@@ -68,14 +68,14 @@ def compiled_tree(
     height, width, _ = colours.shape
     reach = math.ceil(3 * kernel_size)
     window = _Window(
-        min(reach, height - 1), max(links.ACROSS, min(reach, width - 1)), -(-width // STRETCH), kernel_size
+        min(reach, height - 1),
+        max(links.ACROSS, min(reach, width - 1)),
+        -(-width // STRETCH),
+        kernel_size,
     )
-    planes, largest, finite = window.planes(colours, colours.dtype)
-    single = planes
-    if colours.dtype != np.float32:
-        single, _, _ = window.planes(colours, np.float32)
+    planes, largest, finite = window.planes(colours)
     noise = np.empty((height, width))
-    densities = _densities(window, single, noise, generator, cancelled)
+    densities = _densities(window, planes, noise, generator, cancelled)
     inner = densities[:, window.across : window.across + width]
     if not finite:
         _drop_not_finite(colours, window, inner)
@@ -100,15 +100,13 @@ class _Window:
     kernel_size: float
 
     def length(self, width: int) -> int:
-        return max(16, -(-width // (16 * self.n_stretches)) * 16)
+        return -(-width // (density.LANES * self.n_stretches)) * density.LANES
 
-    def planes(
-        self, colours: NDArray[np.floating], dtype: type | np.dtype
-    ) -> tuple[NDArray[np.floating], float, bool]:
+    def planes(self, colours: NDArray[np.floating]) -> tuple[NDArray[np.floating], float, bool]:
         """The channels with margins, the largest finite magnitude, and whether all are finite."""
         height, width, channels = colours.shape
         total = self.n_stretches * self.length(width) + 2 * self.across + density.SPARE
-        planes = np.empty((height, channels, total), dtype)
+        planes = np.empty((height, channels, total), colours.dtype)
         bands = run_bands(density.lay_out, height, colours, self.across, planes)
         return planes, max(largest for largest, _ in bands), all(finite for _, finite in bands)
 
@@ -128,14 +126,13 @@ def _clipped_sums(weights: NDArray[np.float64], length: int) -> NDArray[np.float
 
 def _densities(
     window: _Window,
-    planes: NDArray[np.float32],
+    planes: NDArray[np.floating],
     noise: NDArray[np.float64],
     generator: np.random.Generator,
     cancelled: Stop | None,
 ) -> NDArray[np.float64]:
     """The densities in single precision, minus infinity in the margins; the noise is filled in."""
     height, _, total = planes.shape
-    length = window.length(noise.shape[1])
     # Each block of lines adds to the lines below it too, in memory of its own: their number, on which the order
     # of the additions depends, must not depend on the threads.
     lines = PAIRS // (total * (2 * window.across + 1) * (window.down + 1))
@@ -150,7 +147,9 @@ def _densities(
     def add_block(block: int) -> None:
         totals[block] = 0
         start, stop = block * lines, min((block + 1) * lines, height)
-        density.add_densities(start, stop, planes, reach, length, window.kernel_size, totals[block])
+        density.add_densities(
+            start, stop, planes, reach, window.n_stretches, window.kernel_size, totals[block]
+        )
 
     _share([add_noise, *(partial(add_block, block) for block in range(len(totals)))], cancelled)
     densities = np.full((height, total), -np.inf)
@@ -264,6 +263,8 @@ def _drop_not_finite(colours: NDArray[np.floating], window: _Window, densities: 
 
 
 def _parts(work: Callable[[int, int], None], length: int, size: int) -> list[Callable[[], None]]:
+    """Tasks of at most ``size``, and several for each thread; what they find does not depend on the cut."""
+    size = min(size, max(1, -(-length // (4 * n_threads()))))
     return [partial(work, start, min(start + size, length)) for start in range(0, length, size)]
 
 
