@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
@@ -64,6 +66,42 @@ def test_an_error_is_raised_only_after_every_band_has_ended() -> None:
     n_ended = len(ended)
     running.acquire(timeout=0.1)
     assert len(ended) == n_ended
+
+
+def test_whoever_is_free_takes_the_next_band() -> None:
+    meeting = threading.Barrier(2)
+    threads = []
+
+    def work(start: int, stop: int) -> None:
+        # Passed only by two threads at once, band after band.
+        meeting.wait(timeout=10)
+        threads.append(threading.get_ident())
+
+    with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(1) as pool:
+        patch.setattr(bands, "n_threads", lambda: 2)
+        patch.setattr(bands, "_pool", lambda: pool)
+        bands.run_bands(work, 8, n_bands=8)
+    assert sorted(threads.count(thread) for thread in set(threads)) == [4, 4]
+
+
+def test_an_error_of_another_thread_is_raised() -> None:
+    def work(start: int, stop: int) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            raise ValueError("the other thread fails")
+        begun.wait(timeout=10)
+
+    class Pool(ThreadPoolExecutor):
+        def submit(self, function: Any, *arguments: Any) -> Any:
+            future = super().submit(function, *arguments)
+            future.add_done_callback(lambda _: begun.set())
+            return future
+
+    begun = threading.Event()
+    with pytest.MonkeyPatch.context() as patch, Pool(1) as pool:
+        patch.setattr(bands, "n_threads", lambda: 2)
+        patch.setattr(bands, "_pool", lambda: pool)
+        with pytest.raises(ValueError, match="other thread"):
+            bands.run_bands(work, 8, n_bands=8)
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "two", "1.5"])

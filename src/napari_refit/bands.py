@@ -100,24 +100,31 @@ def run_bands(
     """
     bands = cut(length, n_threads() if n_bands is None else n_bands)
 
-    def call(band: tuple[int, int]) -> Any:
-        check(cancelled)
-        return function(*band, *arguments)
+    results: list[Any] = [None] * len(bands)
+    queue = iter(enumerate(bands))
 
-    if len(bands) <= 1 or n_threads() == 1:
-        return [call(band) for band in bands]
-    # The caller works too: it takes the first band, which saves a hand-over.
-    others = [_pool().submit(call, band) for band in bands[1:]]
+    def work() -> None:
+        try:
+            for place, band in queue:
+                check(cancelled)
+                results[place] = function(*band, *arguments)
+        except BaseException:
+            # Nobody need begin what is left.
+            for _ in queue:
+                pass
+            raise
+
+    # The caller works too, and whoever is free takes the next band.
+    others = [_pool().submit(work) for _ in range(min(len(bands), n_threads()) - 1)]
     try:
-        first = call(bands[0])
-    except BaseException:
-        for other in others:
-            other.cancel()
-        raise
+        work()
     finally:
-        # No band may go on writing to arrays that the caller has given up.
-        wait(others)
-    return [first, *(other.result() for other in others)]
+        # No band may go on writing to arrays that the caller has given up. Whoever has not begun need not.
+        begun = [other for other in others if not other.cancel()]
+        wait(begun)
+    for other in begun:
+        other.result()
+    return results
 
 
 @cache

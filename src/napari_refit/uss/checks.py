@@ -165,7 +165,17 @@ def loopable(array: NDArray[Any], dtype: Any) -> NDArray[Any]:
     ndarray
         Not copied when it is all that; nobody may write to it nonetheless.
     """
-    return np.require(array, dtype=dtype, requirements=["C", "W"])
+    contiguous: NDArray[Any] = np.require(array, dtype=dtype, requirements="C")
+    return contiguous if contiguous.flags.writeable else np.asarray(_MarkedWriteable(contiguous))
+
+
+class _MarkedWriteable:
+    """The same memory by another name: numba compiles loops anew for arrays that are marked read-only."""
+
+    def __init__(self, array: NDArray[Any]) -> None:
+        self._kept = array
+        interface = array.__array_interface__
+        self.__array_interface__ = {**interface, "data": (interface["data"][0], False)}
 
 
 def numbered(labels: NDArray[Any]) -> tuple[NDArray[np.int64], int]:

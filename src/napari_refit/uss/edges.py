@@ -219,9 +219,11 @@ def simplify(image: Any, clusters: Any) -> NDArray[np.float32]:
     flat = _table_places(labels)
     colours = _as_floats(values).reshape(flat.size, -1)
     n_places = int(flat.max()) + 1
-    sums = np.zeros((n_places, colours.shape[1]))
-    sizes = np.zeros(n_places, dtype=np.int64)
-    edges_kernel.add_up(flat, colours, sums, sizes)
+    # How sums are rounded must not depend on the number of threads; tables for each band must stay small.
+    n_bands = max(1, min(flat.size // PIXELS_PER_BAND, flat.size // (4 * n_places)))
+    bands = run_bands(edges_kernel.add_up, flat.size, flat, colours, n_places, n_bands=n_bands)
+    sums = np.sum([sums for sums, _ in bands], axis=0)
+    sizes = np.sum([sizes for _, sizes in bands], axis=0)
     with np.errstate(over="ignore"):
         means = (sums / np.maximum(sizes, 1)[:, np.newaxis]).astype(np.float32)
     simplified = np.empty(colours.shape, dtype=np.float32)

@@ -170,25 +170,31 @@ def mark_edges(start: int, stop: int, labels: Any, height: int, edges: Any) -> N
 
 
 @njit(nogil=True, cache=True)
-def add_up(labels: Any, values: Any, sums: Any, sizes: Any) -> None:
-    """Add up the colours of each label; what is not finite counts as 0.
+def add_up(start: int, stop: int, labels: Any, values: Any, n_labels: int) -> Any:
+    """Add up the colours of each label over pixels ``start:stop``; what is not finite counts as 0.
 
     Parameters
     ----------
+    start, stop : int
     labels : ndarray of int, (n_pixels,)
         From 0 up.
     values : ndarray of float32 or float64, (n_pixels, channels)
-    sums : ndarray of float64, (n_labels, channels)
-        Added to, pixel after pixel.
-    sizes : ndarray of int64, (n_labels,)
-        Added to.
+    n_labels : int
+
+    Returns
+    -------
+    ndarray of float64, (n_labels, channels)
+        The sums, pixel after pixel.
+    ndarray of int64, (n_labels,)
+        How many pixels each label has.
     """
-    n_pixels, channels = values.shape
-    begin = 0
-    while begin < n_pixels:
+    channels = values.shape[1]
+    sums, sizes = np.zeros((n_labels, channels)), np.zeros(n_labels, np.int64)
+    begin = start
+    while begin < stop:
         label = labels[begin]
         end = begin + 1
-        while end < n_pixels and labels[end] == label:
+        while end < stop and labels[end] == label:
             end += 1
         sizes[label] += end - begin
         if channels == 3:
@@ -200,6 +206,7 @@ def add_up(labels: Any, values: Any, sums: Any, sizes: Any) -> None:
                     total += _finite(values[pixel, channel])
                 sums[label, channel] = total
         begin = end
+    return sums, sizes
 
 
 @njit(nogil=True, cache=True)
@@ -267,5 +274,5 @@ def warm_up() -> None:
         mark_edges(0, 2, labels, 2, np.zeros((2, 2), np.uint8))
         mark_present(labels.ravel(), np.zeros(1, np.int64))
         for kind in (np.float32, np.float64):
-            add_up(labels.ravel(), np.zeros((4, 1), kind), np.zeros((1, 1)), np.zeros(1, np.int64))
+            add_up(0, 4, labels.ravel(), np.zeros((4, 1), kind), 1)
         spread_colours(0, 4, labels.ravel(), np.zeros((1, 1), np.float32), np.zeros((4, 1), np.float32))

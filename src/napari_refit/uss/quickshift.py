@@ -54,12 +54,9 @@ class QuickshiftTree:
         >>> tree.cut(5), tree.cut(10)
         (array([[0, 0, 1, 1, 2]]), array([[0, 0, 1, 1, 1]]))
         """
-        from napari_refit.uss.quickshift_links_kernel import cut_links
+        from napari_refit.uss.quickshift_processor import cut_tree
 
-        labels = np.empty(self.parents.shape, np.int64)
-        limit: Any = self.distances.dtype.type(max_dist)
-        cut_links(self.parents.ravel(), self.distances.ravel(), limit, labels.ravel())
-        return labels
+        return cut_tree(self.parents, self.distances, max_dist)
 
 
 @overload

@@ -242,30 +242,55 @@ def find_again(
 
 
 @njit(nogil=True, cache=True)
-def cut_links(parents: Any, distances: Any, max_dist: Any, labels: Any) -> None:
-    """Number the trees that are left once links longer than ``max_dist`` are cut, in the order of their roots.
+def count_roots(start: int, stop: int, parents: Any, distances: Any, max_dist: Any) -> int:
+    """How many of pixels ``start:stop`` are roots once links longer than ``max_dist`` are cut (see `number_roots`)."""
+    count = 0
+    for pixel in range(start, stop):
+        count += (parents[pixel] == pixel) | (distances[pixel] > max_dist)
+    return count
+
+
+@njit(nogil=True, cache=True)
+def number_roots(
+    start: int, stop: int, parents: Any, distances: Any, max_dist: Any, first: int, labels: Any
+) -> None:
+    """Number the roots among pixels ``start:stop`` in their order.
 
     Parameters
     ----------
+    start, stop : int
     parents : ndarray of int, (n,)
     distances : ndarray of float, (n,)
     max_dist : float
         Of the dtype of ``distances``.
+    first : int
+        Number of the first root.
     labels : ndarray of int64, (n,)
-        Filled in.
+        Filled in; -1 where a pixel is no root.
     """
-    count = 0
-    for pixel in range(len(parents)):
+    number = first
+    for pixel in range(start, stop):
         root = (parents[pixel] == pixel) | (distances[pixel] > max_dist)
-        labels[pixel] = count if root else -1
-        count += root
-    for pixel in range(len(parents)):
+        labels[pixel] = number if root else -1
+        number += root
+
+
+@njit(nogil=True, cache=True)
+def follow_links(start: int, stop: int, parents: Any, labels: Any) -> None:
+    """Give pixels ``start:stop`` the numbers of their roots, in ``labels`` as `number_roots` leaves them.
+
+    Other pixels are only read: whether another thread has been there makes the way shorter or longer.
+    """
+    everything = stop - start == len(labels)
+    for pixel in range(start, stop):
         above = pixel
         while labels[above] < 0:
             above = parents[above]
         label = labels[above]
         above = pixel
         while labels[above] < 0:
+            if not everything and not start <= above < stop:
+                break
             labels[above] = label
             above = parents[above]
 
@@ -277,4 +302,6 @@ def warm_up() -> None:
     planes, densities, distances = np.zeros((1, 3, 20)), np.zeros((1, 20)), np.zeros((1, 8))
     find_parents(0, 1, planes, densities, 2, *window, parents, distances, flags, flags)
     find_again(0, 1, labels[:1], planes, densities, 2, *window, np.float64(1), parents, distances, flags)
-    cut_links(parents.ravel(), distances.ravel(), np.float64(1), labels)
+    count_roots(0, 1, parents.ravel(), distances.ravel(), np.float64(1))
+    number_roots(0, 1, parents.ravel(), distances.ravel(), np.float64(1), 0, labels)
+    follow_links(0, 1, parents.ravel(), labels)

@@ -10,11 +10,12 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_refit.bands import Stop, check, n_threads, run_bands
+from napari_refit.bands import Stop, check, cut, n_threads, run_bands
 from napari_refit.uss import quickshift_exact_kernel as exact
 from napari_refit.uss import quickshift_kernel as density
 from napari_refit.uss import quickshift_links_kernel as links
@@ -25,6 +26,7 @@ STRETCH = density.LONGEST
 PAIRS = 20_000_000
 SEARCHED_LINES = 32
 EXACT_PAIRS = 8_000_000
+PIXELS_PER_CUT = 1 << 17
 
 
 def compiled_tree(
@@ -88,6 +90,43 @@ def compiled_tree(
         else:
             inner[flat] = noise[flat] + window.flat_density(height, width)[flat]
     return _links(window, planes, densities, noise, margins, cancelled)
+
+
+def cut_tree(
+    parents: NDArray[np.integer], distances: NDArray[np.floating], max_dist: float
+) -> NDArray[np.int64]:
+    """Cut the links of `compiled_tree` that are longer than ``max_dist``.
+
+    Parameters
+    ----------
+    parents : ndarray of int, (H, W)
+    distances : ndarray of float, (H, W)
+    max_dist : float
+
+    Returns
+    -------
+    ndarray of int64, (H, W)
+        Cluster numbers from 0, in the order of the clusters' densest pixels.
+
+    Examples
+    --------
+    >>> cut_tree(np.array([[1, 1, 3, 4, 4]]), np.array([[2.0, 1e9, 2.0, 7.0, 1e9]]), 5)
+    array([[0, 0, 1, 1, 2]])
+    """
+    labels = np.empty(parents.size, np.int64)
+    tree = parents.ravel(), distances.ravel(), distances.dtype.type(max_dist)
+    # With less to do, a second thread on a busy machine starts later than the first one ends.
+    n_bands = max(1, min(n_threads(), labels.size // PIXELS_PER_CUT))
+    bands = cut(labels.size, n_bands)
+    counts = run_bands(links.count_roots, labels.size, *tree, n_bands=n_bands) if n_bands > 1 else [0]
+    firsts = dict(zip((start for start, _ in bands), accumulate(counts[:-1], initial=0), strict=True))
+
+    def number(start: int, stop: int) -> None:
+        links.number_roots(start, stop, *tree, firsts[start], labels)
+
+    run_bands(number, labels.size, n_bands=n_bands)
+    run_bands(links.follow_links, labels.size, tree[0], labels, n_bands=n_bands)
+    return labels.reshape(parents.shape)
 
 
 @dataclass(frozen=True)
