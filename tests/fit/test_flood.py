@@ -48,6 +48,11 @@ def assert_floods(clusters: np.ndarray, colours: np.ndarray, values: np.ndarray,
     graph = graph_of(clusters, colours)
     expected = [flooded(row, colours, graph.pairs, tolerance) for row in values]
     np.testing.assert_array_equal(flood_clusters(values, graph, tolerance), expected)
+    with pytest.MonkeyPatch.context() as patch:
+        # In the smallest parts there can be.
+        for name, number in (("STARTS", 2), ("FIRST", 1), ("PATIENCE", (0, 0))):
+            patch.setattr(flood, name, number)
+        np.testing.assert_array_equal(flood_clusters(values, graph, tolerance), expected)
 
 
 SHAPES = st.one_of(
@@ -92,6 +97,7 @@ def test_flood_over_smooth_colours(shape: tuple[int, ...], channels: int, dtype:
         expected = [flooded(row, graph.colours, graph.pairs, tolerance) for row in values]
         result = flood_clusters(values, graph, tolerance)
         assert result.dtype == dtype
+        assert_floods(clusters, graph.colours, values, tolerance)
         np.testing.assert_array_equal(result, expected)
         changed += 0 < (result != values).mean() < 1
     assert changed
@@ -112,15 +118,9 @@ def test_colours_are_means_and_exact_where_a_cluster_has_one(dtype: type) -> Non
     assert graph.colours[1, 0] == pytest.approx(image[0, 3:].mean())
 
 
-def test_a_flood_that_takes_several_turns(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flood, "BUDGET", 5)
-    rng = np.random.default_rng(1)
-    clusters = np.arange(1, 12 * 13 + 1, dtype=np.int32).reshape(12, 13)
-    assert_floods(clusters, rng.random((12 * 13, 2)), rng.random((5, 12 * 13)), 0.3)
-
-
 def test_a_flood_can_be_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flood, "BUDGET", 5)
+    monkeypatch.setattr(flood, "FIRST", 1)
+    monkeypatch.setattr(flood, "STARTS", 3)
     clusters = np.arange(1, 101, dtype=np.int32).reshape(10, 10)
     graph = graph_of(clusters, np.linspace(0, 1, 100)[:, np.newaxis])
     asked = iter([False] * 5 + [True] * 100)

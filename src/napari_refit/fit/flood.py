@@ -8,12 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_refit.bands import check
+from napari_refit.bands import check, run_bands
 
 # Colours come as float32: differences that equal the tolerance in exact arithmetic must count as equal.
 ROUNDING = 1e-6
-# Links looked at before the caller is asked whether to go on: a few milliseconds.
-BUDGET = 200_000
+# The starts are cut into parts of so many, but not more parts than that: a part runs on one thread to its end.
+STARTS, MOST_PARTS = 500, 64
+# So many floods come before: where they have been, there is mostly little left to do.
+FIRST = 100
+# What floods one by one may cost before a part is halved: so many times its links, and so many more.
+PATIENCE = 8, 1000
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +93,7 @@ def flood_clusters(
     tolerance : float
         In [0, 1].
     cancelled : callable, optional
-        Asked every few milliseconds.
+        Asked before each part of the work: every few milliseconds with some ten thousand clusters.
 
     Returns
     -------
@@ -104,8 +108,8 @@ def flood_clusters(
     -----
     Reach is not transitive, for each flood measures against its own start: hence one flood per start, which for
     n clusters and m touching pairs would be ``O(n (n + m))``. Starts of like colours pass much the same links,
-    which are therefore joined for all of them at once (see `flood_kernel`): ``O((n + m) log² n)`` with one
-    channel, about ``m n^(1 - 1 / channels)`` with several, for all classes together.
+    which are therefore contracted for all of them at once (see `flood_kernel`), for all classes together; and where
+    all that a flood may reach is lower already, it need not begin.
 
     Examples
     --------
@@ -117,24 +121,45 @@ def flood_clusters(
     """
     from napari_refit.fit import flood_kernel
 
-    n_clusters, pairs = len(graph.colours), graph.pairs
-    limit = float(np.ptp(graph.colours)) * (tolerance + ROUNDING)
-    bounds = np.empty((pairs.shape[1], 2, graph.colours.shape[1]))
-    flood_kernel.bound_links(pairs, graph.colours, bounds)
-    # The ends of any other link are never within reach of one start, whatever rounding adds.
-    usable = np.flatnonzero((bounds[:, 1] - bounds[:, 0] <= 2.001 * limit).all(axis=1))
-    depth = n_clusters.bit_length() + 2
-    stack = np.zeros((depth, 6), np.int64)
-    stack[0, :4] = 0, n_clusters, 0, usable.size
-    waiting = np.empty((depth + 1) * usable.size, np.int32)
-    waiting[: usable.size] = usable
-    trees = np.zeros((3, n_clusters), np.int32)
-    trees[0], trees[1] = np.arange(n_clusters), 1
-    lowest, kept = np.full((2, n_clusters, len(values)), np.inf)
-    starts = np.arange(n_clusters, dtype=np.int64)
-    state = np.array([1, 0], np.int64), stack, starts, waiting, trees, lowest, kept
-    starting = values.T.astype(np.float64, order="C")
+    colours, starting = graph.colours, values.T.astype(np.float64, order="C")
+    limit = float(np.ptp(colours)) * (tolerance + ROUNDING)
+    orders = np.sort(colours.T, axis=1)
+    ranks = np.empty(colours.shape, np.int32)
+    for channel, order in enumerate(orders):
+        ranks[:, channel] = np.searchsorted(order, colours[:, channel])
+    pairs, bounds = graph.pairs.astype(np.int32), np.empty((graph.pairs.shape[1], 2 * len(orders)), np.int32)
+    flood_kernel.bound_starts(pairs, ranks, orders, limit, bounds)
+    # Those that are low in any class come first: the lower a flood, the less is left for others to do.
+    places = np.argsort(np.argsort(starting, axis=0, kind="stable"), axis=0, kind="stable")
+    starts = np.argsort(places.min(axis=1), kind="stable")
+    lowest = starting.copy()
+
+    def flood(part: NDArray[np.int64], known: np.ndarray) -> None:
+        part = np.ascontiguousarray(part)
+        if part.size:
+            nodes = part.astype(np.int32)
+            flood_kernel.flood(part, nodes, pairs, bounds, ranks, starting, known, PATIENCE)
+
+    flood(starts[:FIRST], lowest)
+    parts = [starts[FIRST:]]
+    while len(parts) < MOST_PARTS and len(parts[0]) >= 2 * STARTS:
+        parts = [half for part in parts for half in _halves(part, ranks)]
+
+    def flood_parts(first: int, last: int) -> np.ndarray:
+        known = lowest.copy()
+        for part in parts[first:last]:
+            flood(part, known)
+        return known
+
     check(cancelled)
-    while flood_kernel.flood(BUDGET, limit, starting, pairs, bounds, graph.colours, state):
-        check(cancelled)
-    return lowest.T.astype(values.dtype, order="C")
+    found = run_bands(flood_parts, len(parts), n_bands=len(parts), cancelled=cancelled)
+    return np.minimum.reduce([lowest, *found]).T.astype(values.dtype, order="C")
+
+
+def _halves(
+    starts: NDArray[np.int64], ranks: NDArray[np.int32]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    from napari_refit.fit import flood_kernel
+
+    starts, _ = flood_kernel.halve(starts, starts.astype(np.int32), ranks)
+    return starts[: len(starts) // 2], starts[len(starts) // 2 :]
