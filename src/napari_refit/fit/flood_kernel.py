@@ -110,15 +110,21 @@ def mean_colours(clusters: Any, image: Any, means: Any) -> None:
     n_channels = image.shape[1]
     sizes = np.zeros(len(means), np.int64)
     rest = np.zeros(means.shape)
-    for pixel in range(len(clusters)):
-        cluster = clusters[pixel] - 1
-        if sizes[cluster] == 0:
-            for channel in range(n_channels):
-                means[cluster, channel] = image[pixel, channel]
-        sizes[cluster] += 1
+    begin = 0
+    while begin < len(clusters):
+        cluster, end = clusters[begin] - 1, begin + 1
+        while end < len(clusters) and clusters[end] == clusters[begin]:
+            end += 1
         for channel in range(n_channels):
+            if sizes[cluster] == 0:
+                means[cluster, channel] = image[begin, channel]
             # What is left after subtracting one of its own pixels adds up to exactly 0 if all are equal.
-            rest[cluster, channel] += image[pixel, channel] - means[cluster, channel]
+            one, total = means[cluster, channel], rest[cluster, channel]
+            for pixel in range(begin, end):
+                total += image[pixel, channel] - one
+            rest[cluster, channel] = total
+        sizes[cluster] += end - begin
+        begin = end
     for cluster in range(len(means)):
         for channel in range(n_channels):
             means[cluster, channel] += rest[cluster, channel] / sizes[cluster]

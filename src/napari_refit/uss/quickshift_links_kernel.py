@@ -288,11 +288,14 @@ def follow_links(start: int, stop: int, parents: Any, labels: Any) -> None:
             above = parents[above]
         label = labels[above]
         above = pixel
-        while labels[above] < 0:
-            if not everything and not start <= above < stop:
-                break
-            labels[above] = label
-            above = parents[above]
+        if everything:
+            while labels[above] < 0:
+                labels[above] = label
+                above = parents[above]
+        else:
+            while start <= above < stop and labels[above] < 0:
+                labels[above] = label
+                above = parents[above]
 
 
 def warm_up() -> None:
