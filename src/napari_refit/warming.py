@@ -16,6 +16,7 @@ ALWAYS = (
     "uss.smoothing_kernel",
     "fit.boundary_kernel",
     "fit.flood_kernel",
+    "fit.graph_kernel",
 )
 OF_SEGMENTER = {
     "slic": (

@@ -59,14 +59,14 @@ def cluster_graph(image: np.ndarray, clusters: np.ndarray, n_clusters: int) -> C
     >>> graph.pairs.T.tolist(), graph.colours.ravel().tolist()
     ([[0, 1], [0, 2], [1, 2]], [0.0, 0.5, 1.0])
     """
-    from napari_refit.fit import flood_kernel
+    from napari_refit.fit import graph_kernel
     from napari_refit.uss.checks import loopable
 
     pixels = loopable(image, np.float32 if image.dtype == np.float32 else np.float64)
     means = np.zeros((n_clusters, image.size // clusters.size))
-    flood_kernel.mean_colours(clusters.ravel(), pixels.reshape(clusters.size, -1), means)
+    graph_kernel.mean_colours(clusters.ravel(), pixels.reshape(clusters.size, -1), means)
     lines = clusters.reshape(-1, clusters.shape[-1])
-    pairs, n_pairs = flood_kernel.touching_pairs(lines, clusters.shape[-2], n_clusters)
+    pairs, n_pairs = graph_kernel.touching_pairs(lines, clusters.shape[-2], n_clusters)
     grey = (means == means[:, :1]).all()
     return ClusterGraph(pairs[:, :n_pairs].copy(), means[:, :1].copy() if grey else means)
 
