@@ -6,35 +6,36 @@ import subprocess
 import sys
 from collections.abc import Callable
 from functools import partial
-from itertools import product
+from itertools import count, product
 from typing import Any
 
-import numpy as np
 import pytest
 from benchmarks.pictures import photograph, response_maps
 
 import napari_refit as refit
 
 STAGE = "Pipeline"
+GOLDEN = (5**0.5 - 1) / 2
 
 
-def moves(key: str, values: np.ndarray) -> Callable[[], Any]:
-    """Each call moves one slider and refines the slice again."""
+def moves(key: str, low: float, high: float) -> Callable[[], Any]:
+    """Each call moves one slider to where it never was, so that no stage is found in the cache."""
     run = refit.Refit(photograph(512, False), response=response_maps(512, 1)[0])
     run.slice(0)
-    left = iter(np.tile(values, 1000).tolist())
+    steps = count(1)
 
     def move() -> Any:
-        run.params = run.params.replace(**{key: next(left)})
+        value = low + (high - low) * (next(steps) * GOLDEN % 1)
+        run.params = run.params.replace(**{key: value})
         return run.slice(0)
 
     return move
 
 
 SLIDERS = {
-    "Refit.slice, 512 x 512 grey, the threshold moved": ("threshold", np.linspace(0.2, 0.8, 97)),
-    "Refit.slice, 512 x 512 grey, the coverage moved": ("coverage", np.linspace(0.1, 1.0, 91)),
-    "Refit.slice, 512 x 512 grey, SLIC's compactness moved": ("compactness", np.linspace(5, 60, 89)),
+    "Refit.slice, 512 x 512 grey, the threshold moved": ("threshold", 0.2, 0.8),
+    "Refit.slice, 512 x 512 grey, the coverage moved": ("coverage", 0.1, 1.0),
+    "Refit.slice, 512 x 512 grey, SLIC's compactness moved": ("compactness", 5, 60),
 }
 
 
