@@ -33,7 +33,7 @@ def moves(key: str, low: float, high: float) -> Callable[[], Any]:
 
 
 SLIDERS = {
-    "Refit.slice, 512 x 512 grey, the threshold moved": ("threshold", 0.2, 0.8),
+    "Refit.slice, 512 x 512 grey, the threshold moved": ("threshold", 0.1, 0.5),
     "Refit.slice, 512 x 512 grey, the coverage moved": ("coverage", 0.1, 1.0),
     "Refit.slice, 512 x 512 grey, SLIC's compactness moved": ("compactness", 5, 60),
 }
