@@ -24,7 +24,16 @@ COMMON = (
     "devices.py",
     "memo.py",
 )
-FACES = ("widgets", "cli.py", "__main__.py", "_reader.py", "_writer.py", "_sample_data.py")
+FACES = (
+    "widgets",
+    "cli.py",
+    "cli_shared.py",
+    "cli_train.py",
+    "__main__.py",
+    "_reader.py",
+    "_writer.py",
+    "_sample_data.py",
+)
 WINDOW = {"qtpy", "PyQt5", "PyQt6", "PySide6", "napari", "magicgui", "superqt", "vispy"}
 LONGEST = 400
 

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from napari_refit.cli_shared import (
+    Device,
+    Json,
+    UsageFault,
+    WorkFailed,
+    assigned,
+    complain,
+    make_folder,
+    naming,
+    one_line,
+    print_json,
+    progress,
+)
+from napari_refit.cli_train import train
 
 app = typer.Typer(
     name="napari-refit",
@@ -27,17 +39,7 @@ Model = Annotated[
     ),
 ]
 Arch = Annotated[str | None, typer.Option(help="Architecture of a .pt or .pth checkpoint.")]
-Device = Annotated[str | None, typer.Option(help="cpu, cuda or mps; left out: the fastest there is.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Truth = Annotated[Path | None, typer.Option(help="Reference mask on the image's grid.")]
-
-
-class WorkFailed(Exception):
-    """Work failed for a reason that is already printed."""
-
-
-class UsageFault(Exception):
-    """Options that do not fit together."""
 
 
 @app.command()
@@ -54,8 +56,8 @@ def demo(
         return
     from napari_refit.demo import run_demo
 
-    with _progress(quiet=as_json) as progress:
-        report = run_demo(out, progress)
+    with progress(quiet=as_json) as shown:
+        report = run_demo(out, shown)
     _print_demo(out, report, as_json)
 
 
@@ -112,7 +114,7 @@ def refine(
         picture = panels_path(target) if panels else None
         jobs.append(Job(image, target, None, response, truth, picture))
     unique_outputs(jobs)
-    _make_folder(out)
+    make_folder(out)
     if (out / "report.json").exists() and not overwrite:
         from napari_refit.errors import WriteError
 
@@ -122,22 +124,23 @@ def refine(
     for job in jobs:
         job = Job(job.image, job.output, classifier, job.response, job.truth, job.panels)
         try:
-            with _progress(quiet=as_json) as progress:
-                reports.append(
-                    refine_file(job, chosen, device=device, overwrite=overwrite, progress=progress)
-                )
+            with progress(quiet=as_json) as shown:
+                reports.append(refine_file(job, chosen, device=device, overwrite=overwrite, progress=shown))
         except (OSError, ValueError, TypeError, MemoryError) as error:
-            failures.append({"image": str(job.image), "error": _one_line(error)})
-            _complain(_naming(error, job.image))
+            failures.append({"image": str(job.image), "error": one_line(error)})
+            complain(naming(error, job.image))
     summary = {"results": reports, "failures": failures}
     write_report(out / "report.json", summary)
     if as_json:
-        _print_json(summary)
+        print_json(summary)
     else:
         for report in reports:
             _print_result(report)
     if failures:
         raise WorkFailed
+
+
+app.command()(train)
 
 
 @app.command()
@@ -147,7 +150,7 @@ def presets(as_json: Json = False) -> None:
     from napari_refit.recipe import RefitParams, group_models
 
     if as_json:
-        _print_json(
+        print_json(
             {
                 "presets": {
                     name: {"help": text, "parameters": RefitParams.preset(name).model_dump(mode="json")}
@@ -193,7 +196,7 @@ def info(as_json: Json = False) -> None:
 
     facts = about()
     if as_json:
-        _print_json(facts)
+        print_json(facts)
         return
     for name, value in facts.items():
         text = ", ".join(value) if isinstance(value, list) else value
@@ -221,19 +224,19 @@ def main(arguments: list[str] | None = None) -> int:
     except WorkFailed:
         return 1
     except UsageFault as error:
-        _complain(str(error))
+        complain(str(error))
         return 2
     except (KeyboardInterrupt, Cancelled, typer.Abort):
-        _complain("stopped")
+        complain("stopped")
         return 1
     except Exception as error:
         if debug:
             raise
         if _is_usage_error(error):
             message = error.format_message()  # type: ignore[attr-defined]
-            _complain(message or "a command is needed; see 'napari-refit --help'")
+            complain(message or "a command is needed; see 'napari-refit --help'")
             return 2
-        _complain(_one_line(error))
+        complain(one_line(error))
         return 1
 
 
@@ -254,13 +257,7 @@ def _chosen_params(preset: str | None, file: Path | None, assignments: list[str]
             chosen = RefitParams.model_validate_json(_read_text(file))
         else:
             chosen = RefitParams.preset(preset or "default")
-        pairs = {}
-        for assignment in assignments:
-            key, equals, value = assignment.partition("=")
-            if not equals:
-                raise UsageFault(f"--set {assignment}: write key=value")
-            pairs[key.strip()] = value.strip()
-        return chosen.with_texts(pairs)
+        return chosen.with_texts(assigned(assignments))
     except ValidationError as error:
         raise UsageFault(f"{f'{file}: ' if file else ''}{reason(error)}") from error
     except ValueError as error:
@@ -286,35 +283,6 @@ def _classifier(model: str | None, arch: str | None, device: str | None) -> Any:
     return load_classifier(model, arch=arch, device=device)
 
 
-def _make_folder(folder: Path) -> None:
-    from napari_refit.errors import WriteError
-
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise WriteError(folder, f"cannot make the folder ({error.strerror})") from error
-
-
-def _naming(error: BaseException, path: Path) -> str:
-    text = _one_line(error)
-    return text if str(path) in text else f"{path}: {text}"
-
-
-def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return text or type(error).__name__
-
-
-def _complain(message: str) -> None:
-    print(f"napari-refit: error: {' '.join(message.split())}", file=sys.stderr)
-
-
-def _print_json(content: Any) -> None:
-    from napari_refit.io.sidecar import plain
-
-    print(json.dumps(plain(content), ensure_ascii=False))
-
-
 def _print_result(report: dict[str, Any]) -> None:
     if report["warning"]:
         print(f"napari-refit: warning: {report['warning']}", file=sys.stderr)
@@ -326,25 +294,7 @@ def _print_result(report: dict[str, Any]) -> None:
 
 def _print_demo(out: Path, report: dict[str, Any], as_json: bool) -> None:
     if as_json:
-        _print_json(report)
+        print_json(report)
         return
     _print_result(report)
     print(f"See {out / 'panels.png'} and {out / 'report.json'}")
-
-
-@contextlib.contextmanager
-def _progress(quiet: bool) -> Iterator[Callable[[int, int, str], None] | None]:
-    """A progress bar on stderr where there is a terminal."""
-    if quiet or not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("starting", total=None)
-
-        def show(done: int, total: int, text: str) -> None:
-            bar.update(task, completed=done, total=total, description=text)
-
-        yield show

@@ -24,6 +24,7 @@ from napari_refit.cam.architectures import PHANTOM_CNN, build
 from napari_refit.cam.checkpoint import save_checkpoint
 from napari_refit.intensity import measure_range, normalise
 from napari_refit.io.phantom import DEMO_SEED, phantom
+from napari_refit.learn.scores import area_under_curve
 from napari_refit.params import IntensityParams
 
 TRAINING_SEEDS = range(1000, 1060)
@@ -176,24 +177,6 @@ def predict(network: nn.Module, images: NDArray[np.float32]) -> NDArray[np.float
     with torch.inference_mode():
         batches = ((batch[:, None] - MEAN) / DEVIATION for batch in torch.from_numpy(images).split(BATCH))
         return torch.cat([network(batch).softmax(1)[:, 1] for batch in batches]).numpy()
-
-
-def area_under_curve(scores: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
-    """Area under the ROC curve: how often a positive scores higher than a negative, ties counted half.
-
-    Examples
-    --------
-    >>> area_under_curve(np.array([0.1, 0.4, 0.4, 0.9]), np.array([0, 0, 1, 1]))
-    0.875
-    """
-    from scipy.stats import rankdata
-
-    positive = labels == 1
-    n_positive, n_negative = int(positive.sum()), int((~positive).sum())
-    if n_positive == 0 or n_negative == 0:
-        raise ValueError("the area under the curve needs both classes")
-    ranks = float(rankdata(scores)[positive].sum())
-    return (ranks - n_positive * (n_positive + 1) / 2) / (n_positive * n_negative)
 
 
 def _augment(images: Tensor, draw: torch.Generator) -> Tensor:

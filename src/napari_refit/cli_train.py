@@ -1,0 +1,220 @@
+"""``napari-refit train``: its options are made from the declarations of `napari_refit.learn.settings`."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from napari_refit.cli_shared import (
+    Device,
+    Json,
+    UsageFault,
+    WorkFailed,
+    assigned,
+    complain,
+    print_json,
+    progress,
+)
+from napari_refit.declare import Declaration, declarations
+from napari_refit.errors import Cancelled
+from napari_refit.learn.settings import TrainingParams
+from napari_refit.params import IntensityParams
+
+# The others are set with --set.
+OFFERED = (
+    "architecture",
+    "weights",
+    "input_size",
+    "epochs",
+    "batch_size",
+    "balance",
+    "learning_rate",
+    "patience",
+    "validation_share",
+    "test_share",
+    "folds",
+    "seed",
+)
+_SHORT = {"architecture": "arch"}
+_INTENSITY = "intensity."
+
+
+def train(
+    source: Path,
+    out: Path,
+    set_: list[str] | None = None,
+    device: str | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    as_json: bool = False,
+    **options: Any,
+) -> None:
+    """Train a classifier from image-level labels; no masks are needed or read.
+
+    The images come from a folder with one sub-folder per class, or from a CSV file with the columns image, label and,
+    if you like, patient. The checkpoint works in refine and in the dock. Stopped trainings go on with --resume.
+    """
+    pairs = assigned(set_ or [])
+    given = {name: value for name, value in options.items() if value is not None}
+    repeated = [name for name in given if name in pairs]
+    if repeated:
+        raise UsageFault(f"{repeated[0]} is given as an option and by --set; give it once")
+    intensity = _intensity({key: pairs.pop(key) for key in list(pairs) if key.startswith(_INTENSITY)})
+    try:
+        params = TrainingParams().with_texts({**given, **pairs})
+    except ValueError as error:
+        raise UsageFault(str(error)) from error
+    if out.suffix.lower() != ".safetensors":
+        raise UsageFault(f"--out {out}: a checkpoint's name must end in .safetensors")
+
+    from napari_refit.cam.architectures import list_architectures
+    from napari_refit.learn.files import Callbacks, check_target, resumed_params, train_to_file
+    from napari_refit.learn.samples import open_samples
+
+    if resume:
+        params = resumed_params(out, params, [*given, *pairs])
+    if params.architecture not in list_architectures():
+        raise UsageFault(
+            f"unknown architecture {params.architecture!r}; such as resnet34 or efficientnet-lite0"
+        )
+    check_target(out, params.folds, resume=resume, overwrite=overwrite)
+    samples = open_samples(source, intensity)
+    try:
+        with progress(quiet=as_json) as shown:
+            report = train_to_file(
+                samples,
+                params,
+                out,
+                device=device,
+                resume=resume,
+                overwrite=overwrite,
+                callbacks=Callbacks(shown, on_epoch=_say_epoch(params)),
+            )
+    except (KeyboardInterrupt, Cancelled):
+        complain("stopped; the same command with --resume goes on after the last whole epoch")
+        raise WorkFailed from None
+    if as_json:
+        print_json(report)
+    else:
+        _print_report(out, report)
+
+
+def _intensity(pairs: dict[str, str]) -> IntensityParams:
+    from pydantic import ValidationError
+
+    from napari_refit.recipe import reason
+
+    try:
+        return IntensityParams(**{key.removeprefix(_INTENSITY): value for key, value in pairs.items()})  # type: ignore[arg-type]
+    except ValidationError as error:
+        raise UsageFault(f"{_INTENSITY}{reason(error)}") from error
+
+
+def _say_epoch(params: TrainingParams) -> Any:
+    def say(fold: int, row: dict[str, Any]) -> None:
+        parts = [
+            f"{part} loss {row[part]['loss']:.3f}, accuracy {row[part]['accuracy']:.3f}, AUROC {row[part]['auroc']:.3f}"
+            for part in ("training", "validation")
+        ]
+        where = f"fold {fold} of {params.folds}, " if fold else ""
+        best = " (best so far)" if row["best"] else ""
+        print(
+            f"{where}epoch {row['epoch']} of {params.epochs}: {'; '.join(parts)}; {row['seconds']:.1f} s{best}",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    return say
+
+
+def _print_report(out: Path, report: dict[str, Any]) -> None:
+    if "folds" in report:
+        areas = ", ".join("–" if area is None else f"{area:.3f}" for area in report["auroc_by_fold"])
+        print(f"{out.stem}: {len(report['folds'])} folds, AUROC of each on its own patients {areas}")
+    else:
+        print(
+            f"{out}: {report['parameters']['architecture']}, best epoch {report['best_epoch']} of "
+            f"{report['epochs']}, {report['seconds']:.0f} s"
+        )
+    for part in ("validation", "test"):
+        found = report.get(part)
+        if found:
+            print(f"  {part:<10} {_line(found)}")
+
+
+def _line(found: dict[str, Any]) -> str:
+    low, high = found["auroc_95"]
+    area = "–" if found["auroc"] is None else f"{found['auroc']:.3f} (95 %: {low:.3f} to {high:.3f})"
+    return (
+        f"AUROC {area}, accuracy {found['accuracy']:.3f}, calibration error {found['calibration']['ece']:.3f}, "
+        f"Brier {found['calibration']['brier']:.3f}; {found['images']} images of {found['patients']} patients"
+    )
+
+
+def _parameters() -> list[inspect.Parameter]:
+    """The command's options: its own, and those of the offered parameters."""
+
+    def parameter(name: str, annotation: Any, default: Any = inspect.Parameter.empty) -> inspect.Parameter:
+        kind = inspect.Parameter.KEYWORD_ONLY
+        return inspect.Parameter(name, kind, default=default, annotation=annotation)
+
+    declared = {item.name: item for item in declarations(TrainingParams)}
+    return [
+        parameter(
+            "source",
+            Annotated[Path, typer.Argument(help="Folder with one sub-folder per class, or a CSV file.")],
+        ),
+        parameter("out", Annotated[Path, typer.Option(help="Checkpoint to write, .safetensors.")]),
+        *(parameter(name, _option(declared[name]), None) for name in OFFERED),
+        parameter(
+            "set_",
+            Annotated[
+                list[str] | None,
+                typer.Option(
+                    "--set", help="Any training parameter, or intensity.NAME, as key=value; repeatable."
+                ),
+            ],
+            None,
+        ),
+        parameter("device", Device, None),
+        parameter(
+            "resume",
+            Annotated[bool, typer.Option("--resume", help="Go on where a stopped training of --out stood.")],
+            False,
+        ),
+        parameter(
+            "overwrite",
+            Annotated[bool, typer.Option("--overwrite", help="Replace files that are there.")],
+            False,
+        ),
+        parameter("as_json", Json, False),
+    ]
+
+
+def _option(item: Declaration) -> Any:
+    kind = {"int": int, "float": float}.get(item.kind, str)
+    unit = f" {item.unit}" if item.unit else ""
+    span = (
+        f"{_plain(item.low)} to {_plain(item.high)}{unit}; "
+        if item.low is not None and item.high is not None
+        else ""
+    )
+    choices = f"{', '.join(item.choices)}; " if item.choices else ""
+    default = _plain(item.default)
+    name = _SHORT.get(item.name, item.name.replace("_", "-"))
+    about = f"{item.help} ({span}{choices}default {default})"
+    return Annotated[kind | None, typer.Option(f"--{name}", help=about)]
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+train.__signature__ = inspect.Signature(_parameters())  # type: ignore[attr-defined]
+train.__annotations__ = {parameter.name: parameter.annotation for parameter in _parameters()}

@@ -1,0 +1,289 @@
+"""A training that leaves files: the checkpoint, its report beside it, and until it is done the state to go on from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_refit.errors import ReadError, WriteError
+from napari_refit.io.sidecar import file_checksum, plain, sidecar_path, write_sidecar
+from napari_refit.learn import scores
+from napari_refit.learn.feeding import Progress
+from napari_refit.learn.reporting import TrainingResult, background_of
+from napari_refit.learn.samples import Samples, Subset, list_checksum, presence
+from napari_refit.learn.settings import TrainingParams
+from napari_refit.learn.splits import Split, fold_patients, split_patients
+from napari_refit.learn.state import read_state
+from napari_refit.learn.training import check_labels, train
+
+SUFFIX = ".safetensors"
+
+
+@dataclass(frozen=True)
+class Callbacks:
+    """What a face wants to hear, and how it stops the work.
+
+    Attributes
+    ----------
+    progress : callable, optional
+        As of `napari_refit.learn.training.train`.
+    cancelled : callable, optional
+    on_epoch : callable, optional
+        Called with the fold (0 without folds) and the row.
+    """
+
+    progress: Progress | None = None
+    cancelled: Callable[[], bool] | None = None
+    on_epoch: Callable[[int, dict[str, Any]], None] | None = None
+
+
+def state_path(out: Path) -> Path:
+    """Where the state of an unfinished training of a checkpoint lies.
+
+    Examples
+    --------
+    >>> state_path(Path("out/lesions.safetensors")).name
+    'lesions.training.pt'
+    """
+    return out.with_name(f"{out.stem}.training.pt")
+
+
+def fold_path(out: Path, fold: int) -> Path:
+    """The checkpoint of one fold, counted from 1.
+
+    Examples
+    --------
+    >>> fold_path(Path("lesions.safetensors"), 2).name
+    'lesions-fold2.safetensors'
+    """
+    return out.with_name(f"{out.stem}-fold{fold}{out.suffix}")
+
+
+def resumed_params(out: Path, params: TrainingParams, given: Sequence[str]) -> TrainingParams:
+    """Parameters of the unfinished training of ``out``, so that they need not be said again.
+
+    Parameters
+    ----------
+    out : Path
+    params : TrainingParams
+    given : sequence of str
+        Names of the parameters that were said; the others are taken from the state file.
+
+    Returns
+    -------
+    TrainingParams
+        ``params`` where there is no unfinished training.
+
+    Raises
+    ------
+    ReadError
+        If the state cannot be read, or was made with another value of what is given.
+    """
+    places = [state_path(path) for path in (out, *(fold_path(out, fold) for fold in range(1, 21)))]
+    place = next((path for path in places if path.exists()), None)
+    if place is None:
+        return params
+    before = TrainingParams.model_validate(read_state(place).parameters)
+    for name in given:
+        if getattr(before, name) != getattr(params, name):
+            raise ReadError(
+                place,
+                f"was made with {name} = {getattr(before, name)!r}, not {getattr(params, name)!r}: "
+                "go on with the same, or start anew (--overwrite)",
+            )
+    return before
+
+
+def train_to_file(
+    samples: Samples,
+    params: TrainingParams,
+    out: Path,
+    *,
+    device: str | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    callbacks: Callbacks | None = None,
+) -> dict[str, Any]:
+    """Train and write the checkpoint, or one checkpoint per fold.
+
+    Parameters
+    ----------
+    samples : Samples
+    params : TrainingParams
+    out : Path
+        ``.safetensors``. The report goes beside it, as ``.refit.json``; folds are called ``-fold1`` and so on.
+    device : str, optional
+    resume : bool
+        Go on where an earlier training of ``out`` stopped, if there was one.
+    overwrite : bool
+        Replace files that are there.
+    callbacks : Callbacks, optional
+
+    Returns
+    -------
+    dict
+        The report.
+
+    Raises
+    ------
+    ValueError, ReadError, Cancelled
+        As `napari_refit.learn.training.train`.
+    WriteError
+        If ``out`` cannot be written, is there already, or belongs to an unfinished training; before any work.
+    """
+    callbacks = callbacks or Callbacks()
+    check_target(out, params.folds, resume=resume, overwrite=overwrite)
+    check_labels(samples)
+    if params.folds > 1:
+        return _train_folds(samples, params, out, device, resume, callbacks)
+    split = split_patients(samples, params.validation_share, params.test_share, params.seed)
+    return _train_one(samples, params, out, split, 0, device, resume, callbacks)
+
+
+def check_target(out: Path, folds: int, *, resume: bool = False, overwrite: bool = False) -> None:
+    """Check, before any work, that the checkpoints can be written (see `train_to_file`).
+
+    Raises
+    ------
+    ValueError
+        If the name does not end in ``.safetensors``.
+    WriteError
+        With the file that is in the way.
+    """
+    if out.suffix.lower() != SUFFIX:
+        raise ValueError(f"a checkpoint's name must end in {SUFFIX}, got {out.name!r}")
+    if not out.parent.is_dir():
+        raise WriteError(out, "the folder does not exist; create it or choose another")
+    files = [out] if folds == 1 else [fold_path(out, fold) for fold in range(1, folds + 1)]
+    if overwrite and not resume:
+        return
+    for path in files:
+        if path.exists() and not (resume and (folds > 1 or state_path(path).exists())):
+            raise WriteError(path, "is there already; allow overwriting (--overwrite) to replace it")
+        if state_path(path).exists() and not resume:
+            raise WriteError(
+                path,
+                f"belongs to a training that was stopped ({state_path(path).name}): "
+                "go on with it (--resume), or start anew (--overwrite)",
+            )
+
+
+def _train_one(
+    samples: Samples,
+    params: TrainingParams,
+    out: Path,
+    split: Split,
+    fold: int,
+    device: str | None,
+    resume: bool,
+    callbacks: Callbacks,
+) -> dict[str, Any]:
+    state = state_path(out)
+
+    def hear(row: dict[str, Any]) -> None:
+        if callbacks.on_epoch is not None:
+            callbacks.on_epoch(fold, row)
+
+    result = train(
+        samples,
+        params,
+        device=device,
+        split=split,
+        state=state,
+        resume_from=state if resume and state.exists() else None,
+        progress=callbacks.progress,
+        cancelled=callbacks.cancelled,
+        on_epoch=hear,
+    )
+    result.save(out)
+    report = {"checkpoint": str(out), "checksum": file_checksum(out), "fold": fold, **result.report}
+    write_sidecar(out, {**report, "predictions": _predictions(samples, result)})
+    # Only now: until the checkpoint and its report are there, the state is all there is.
+    state.unlink(missing_ok=True)
+    return report
+
+
+def _predictions(samples: Samples, result: TrainingResult) -> dict[str, list[dict[str, Any]]]:
+    """What was answered to every image that was not trained on."""
+    parts = {"validation": result.split.validation, "test": result.split.test}
+    return {
+        part: [
+            {
+                "name": samples.names[index],
+                "patient": samples.patients[index],
+                "label": samples.labels[index].tolist(),
+                "logits": result.logits[index].tolist(),
+            }
+            for index in indices
+        ]
+        for part, indices in parts.items()
+    }
+
+
+def _train_folds(
+    samples: Samples,
+    params: TrainingParams,
+    out: Path,
+    device: str | None,
+    resume: bool,
+    callbacks: Callbacks,
+) -> dict[str, Any]:
+    """One training per fold, tested on the patients of the fold; then all answers together."""
+    logits = np.full((len(samples), len(samples.classes)), np.nan)
+    reports = []
+    for fold, held_out in enumerate(fold_patients(samples, params.folds, params.seed), start=1):
+        path = fold_path(out, fold)
+        done = _finished(path, samples, params) if resume else None
+        if done is None:
+            if resume and path.exists() and not state_path(path).exists():
+                raise WriteError(path, "was made with other parameters or images; start anew (--overwrite)")
+            rest = np.setdiff1d(np.arange(len(samples)), held_out)
+            inner = split_patients(Subset(samples, rest), params.validation_share, 0.0, params.seed)
+            split = Split(rest[inner.training], rest[inner.validation], held_out)
+            _train_one(samples, params, path, split, fold, device, resume, callbacks)
+            done = _finished(path, samples, params)
+        if done is None:
+            raise ReadError(sidecar_path(path), "was changed while the folds were trained; start anew")
+        report, answers = done
+        logits[held_out] = [answers[samples.names[index]] for index in held_out]
+        reports.append(
+            {key: report[key] for key in ("checkpoint", "checksum", "fold", "epochs", "best_epoch", "test")}
+        )
+    shown = presence(samples)
+    pooled = scores.report(
+        logits,
+        shown,
+        samples.patients,
+        samples.classes,
+        background=background_of(samples, params.background),
+        exclusive=samples.labels.ndim == 1,
+        seed=params.seed,
+    )
+    summary = {"parameters": params.model_dump(), "folds": reports, "test": pooled}
+    areas: NDArray[np.float64] = np.array([report["test"]["auroc"] for report in reports], dtype=float)
+    summary["auroc_by_fold"] = areas.tolist()
+    write_sidecar(out, summary)
+    plain_summary: dict[str, Any] = plain(summary)
+    return plain_summary
+
+
+def _finished(
+    path: Path, samples: Samples, params: TrainingParams
+) -> tuple[dict[str, Any], dict[str, list[float]]] | None:
+    """Report and test answers of a fold that is done, if it was made from the same images and parameters."""
+    place = sidecar_path(path)
+    try:
+        report = json.loads(place.read_text(encoding="utf-8"))
+        is_same = report["checksum"] == file_checksum(path) and report["parameters"] == params.model_dump()
+        if not is_same or report["data"]["checksums"]["image list"] != list_checksum(samples):
+            return None
+        answers = {row["name"]: row["logits"] for row in report["predictions"]["test"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return report, answers

@@ -1,0 +1,169 @@
+"""What is said of a finished training: its report, and the checkpoint's description."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_refit.cam.checkpoint import CheckpointMetadata, save_checkpoint
+from napari_refit.cam.classifier import Classifier
+from napari_refit.io.sidecar import plain
+from napari_refit.learn import scores
+from napari_refit.learn.samples import Samples
+from napari_refit.learn.splits import Split
+
+if TYPE_CHECKING:
+    from napari_refit.learn.run import Run
+
+NOTHING = ("background", "normal", "negative", "healthy", "none")
+"""Names of classes that mean that nothing is there."""
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingResult:
+    """What came out of a training.
+
+    Attributes
+    ----------
+    classifier : Classifier
+        With the weights of the best epoch, on the device it was trained on.
+    metadata : CheckpointMetadata
+        What its file will say; ``training`` holds the report.
+    split : Split
+    logits : ndarray of float32, shape (N, K)
+        Answers to the validation and the test images; NaN for the others.
+    """
+
+    classifier: Classifier
+    metadata: CheckpointMetadata
+    split: Split
+    logits: NDArray[np.float32]
+
+    @property
+    def report(self) -> dict[str, Any]:
+        """Parameters, data, history of every epoch, scores, versions."""
+        return self.metadata.training
+
+    def save(self, path: str | Path) -> None:
+        """Write the checkpoint, which `napari_refit.cam.classifier.load_classifier` reads.
+
+        Raises
+        ------
+        ValueError, WriteError
+            As `napari_refit.cam.checkpoint.save_checkpoint`.
+        """
+        save_checkpoint(path, self.classifier.module, self.metadata)
+
+
+def background_of(samples: Samples, wanted: str) -> int | None:
+    """The number of the class that means that nothing is there, if any (see `TrainingParams.background`).
+
+    Raises
+    ------
+    ValueError
+        If there is no class of the wanted name.
+    """
+    if wanted:
+        if wanted not in samples.classes:
+            raise ValueError(f"background = {wanted!r} is none of the classes: {', '.join(samples.classes)}")
+        return samples.classes.index(wanted)
+    if samples.labels.ndim == 2:
+        return None
+    return next((k for k, name in enumerate(samples.classes) if name.casefold() in NOTHING), None)
+
+
+def make_result(run: Run) -> TrainingResult:
+    """Take the best epoch's weights, answer the images that were not trained on, and report.
+
+    Parameters
+    ----------
+    run : Run
+        A finished one.
+    """
+    run.network.load_state_dict(run.best)
+    split, params, samples = run.split, run.params, run.samples
+    logits = np.full(run.shown.shape, np.nan, np.float32)
+    for part in (split.validation, split.test):
+        logits[part] = run.answers(part)
+    temperature = 1.0
+    if params.temperature_scaling and len(split.validation):
+        chosen = split.validation
+        temperature = scores.best_temperature(logits[chosen], run.shown[chosen], run.exclusive)
+    parts = {"training": split.training, "validation": split.validation, "test": split.test}
+    intensity = getattr(samples, "intensity", None)
+    data = {
+        "source": str(getattr(samples, "source", "")),
+        "images": len(samples),
+        "patients": len(set(samples.patients)),
+        "checksums": run.data,
+        "intensity": None if intensity is None else intensity.model_dump(),
+        **{name: _part_summary(run, part) for name, part in parts.items()},
+    }
+    training = {
+        "parameters": params.model_dump(),
+        "start": run.start.source,
+        "data": data,
+        "epochs": len(run.history),
+        "best_epoch": run.best_epoch,
+        "history": run.history,
+        "temperature": temperature,
+        **{name: _scores(run, parts[name], logits, temperature) for name in ("validation", "test")},
+        "seconds": run.seconds,
+        "machine": run.machine,
+        "versions": {name: version(name) for name in ("napari-refit", "torch", "torchvision", "numpy")},
+    }
+    metadata = CheckpointMetadata(
+        architecture=params.architecture,
+        classes=samples.classes,
+        background=run.background,
+        activation="softmax" if run.exclusive else "sigmoid",
+        input_size=params.input_size,
+        in_channels=run.store.channels,
+        mean=run.mean,
+        std=run.std,
+        training=plain(training),
+        version=version("napari-refit"),
+    )
+    classifier = Classifier(
+        run.network.eval(),
+        metadata.classes,
+        background=metadata.background,
+        input_size=metadata.input_size,
+        in_channels=metadata.in_channels,
+        mean=metadata.mean,
+        std=metadata.std,
+        activation=metadata.activation,
+        architecture=metadata.architecture,
+    )
+    return TrainingResult(classifier, metadata, split, logits)
+
+
+def _part_summary(run: Run, part: NDArray[np.int64]) -> dict[str, Any]:
+    counts = run.shown[part].sum(0).tolist()
+    return {
+        "images": len(part),
+        "patients": len({run.samples.patients[index] for index in part}),
+        "by_class": dict(zip(run.samples.classes, counts, strict=True)),
+    }
+
+
+def _scores(
+    run: Run, part: NDArray[np.int64], logits: NDArray[np.float32], temperature: float
+) -> dict[str, Any] | None:
+    if not len(part):
+        return None
+    return scores.report(
+        logits[part],
+        run.shown[part],
+        [run.samples.patients[index] for index in part],
+        run.samples.classes,
+        background=run.background,
+        exclusive=run.exclusive,
+        temperature=temperature,
+        seed=run.params.seed,
+    )
