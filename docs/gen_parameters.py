@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from napari_refit.learn.settings import TrainingParams
 from napari_refit.params import CamParams, Declaration, IntensityParams, declarations
 from napari_refit.recipe import RefitParams
 from napari_refit.registry import FITS, SEGMENTERS
@@ -82,6 +83,15 @@ def parameters() -> str:
     return "\n".join(parts)
 
 
+def training_parameters() -> str:
+    """The table of what a training can be told."""
+    rows = (
+        [f"`{item.name}`", item.title, allowed(item), f"`{shown(item.default)}`", item.help]
+        for item in declarations(TrainingParams)
+    )
+    return table(COLUMNS, rows)
+
+
 def presets() -> str:
     """Every preset: what it is for and what it changes."""
     parts = []
@@ -136,6 +146,7 @@ def shortcuts() -> str:
 
 GENERATED: dict[str, Callable[[], str]] = {
     "parameters": parameters,
+    "training parameters": training_parameters,
     "presets": presets,
     "command line": command_line,
     "shortcuts": shortcuts,

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from napari_refit.learn.settings import TrainingParams
 from napari_refit.params import declarations
 from napari_refit.recipe import RefitParams, group_models
 from napari_refit.registry import FITS, SEGMENTERS
@@ -85,6 +86,11 @@ def test_every_parameter_is_in_the_table(generator: ModuleType) -> None:
     assert [key for key in keys if f"| `{key}` |" not in text] == []
 
 
+def test_every_training_parameter_is_in_its_table(generator: ModuleType) -> None:
+    text = generator.training_parameters()
+    assert [item.name for item in declarations(TrainingParams) if f"| `{item.name}` |" not in text] == []
+
+
 def test_every_preset_is_in_the_reference(generator: ModuleType) -> None:
     text = generator.presets()
     assert [name for name in RefitParams.presets() if f"### `{name}`" not in text] == []
@@ -92,7 +98,7 @@ def test_every_preset_is_in_the_reference(generator: ModuleType) -> None:
 
 def test_every_command_is_in_the_reference(generator: ModuleType) -> None:
     text = generator.command_line()
-    for command in ("demo", "open", "refine", "presets", "info"):
+    for command in ("demo", "open", "refine", "train", "presets", "info"):
         assert f"## `napari-refit {command}`" in text
     assert "--preset" in text
 

@@ -17,6 +17,8 @@ _PUBLIC = {
     "simplify": "uss.edges",
     "response_maps": "cam.response",
     "boundary_fit": "fit.boundary",
+    "train": "learn.training",
+    "TrainingParams": "learn.settings",
     "RefitParams": "recipe",
     "Refit": "pipeline",
     "SliceResult": "pipeline",
