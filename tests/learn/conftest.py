@@ -1,9 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
-import imageio.v3 as iio
 import numpy as np
 import pytest
 
@@ -49,14 +47,3 @@ def make_quick(**changes: object) -> TrainingParams:
 def quick() -> Callable[..., TrainingParams]:
     """Parameters of a training of a second."""
     return make_quick
-
-
-@pytest.fixture
-def blob_folder(tmp_path: Path) -> Path:
-    """A folder with one sub-folder of PNG files per class."""
-    labels = np.arange(32) % 2
-    for number, image in enumerate(blob_images(32, labels)):
-        folder = tmp_path / "blobs" / ("blob" if labels[number] else "normal")
-        folder.mkdir(parents=True, exist_ok=True)
-        iio.imwrite(folder / f"{number}.png", (image * 255).astype(np.uint8))
-    return tmp_path / "blobs"

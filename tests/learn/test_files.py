@@ -81,6 +81,10 @@ def test_folds_test_every_patient_once_and_resume_where_they_stopped(
         train_to_file(samples, params, out, device="cpu", callbacks=stopping(rows, 4))
     assert rows == [(1, 1), (1, 2), (1, 3), (2, 1)]
     first = fold_path(out, 1).read_bytes()
+    # As if it had stopped between the folds.
+    state_path(fold_path(out, 2)).rename(tmp_path / "aside.pt")
+    assert resumed_params(out, TrainingParams(), []) == params
+    (tmp_path / "aside.pt").rename(state_path(fold_path(out, 2)))
     report = train_to_file(samples, params, out, device="cpu", resume=True, callbacks=stopping(rows, 99))
     assert rows[4:] == [(2, 2), (2, 3), (3, 1), (3, 2), (3, 3)]
     assert fold_path(out, 1).read_bytes() == first

@@ -87,9 +87,13 @@ def resumed_params(out: Path, params: TrainingParams, given: Sequence[str]) -> T
     """
     places = [state_path(path) for path in (out, *(fold_path(out, fold) for fold in range(1, 21)))]
     place = next((path for path in places if path.exists()), None)
-    if place is None:
+    if place is not None:
+        before = TrainingParams.model_validate(read_state(place).parameters)
+    elif (done := _report(fold_path(out, 1))) is not None:
+        # Stopped between two folds.
+        place, before = sidecar_path(fold_path(out, 1)), TrainingParams.model_validate(done["parameters"])
+    else:
         return params
-    before = TrainingParams.model_validate(read_state(place).parameters)
     for name in given:
         if getattr(before, name) != getattr(params, name):
             raise ReadError(
@@ -277,13 +281,19 @@ def _finished(
     path: Path, samples: Samples, params: TrainingParams
 ) -> tuple[dict[str, Any], dict[str, list[float]]] | None:
     """Report and test answers of a fold that is done, if it was made from the same images and parameters."""
-    place = sidecar_path(path)
+    report = _report(path)
+    if report is None or report["parameters"] != params.model_dump():
+        return None
+    if report["data"]["checksums"]["image list"] != list_checksum(samples):
+        return None
+    return report, {row["name"]: row["logits"] for row in report["predictions"]["test"]}
+
+
+def _report(path: Path) -> dict[str, Any] | None:
+    """The report of a finished checkpoint, if it is that of the file as it is now."""
     try:
-        report = json.loads(place.read_text(encoding="utf-8"))
-        is_same = report["checksum"] == file_checksum(path) and report["parameters"] == params.model_dump()
-        if not is_same or report["data"]["checksums"]["image list"] != list_checksum(samples):
-            return None
-        answers = {row["name"]: row["logits"] for row in report["predictions"]["test"]}
+        report: dict[str, Any] = json.loads(sidecar_path(path).read_text(encoding="utf-8"))
+        is_whole = {"parameters", "data", "predictions"} <= set(report)
+        return report if is_whole and report["checksum"] == file_checksum(path) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return report, answers

@@ -153,7 +153,7 @@ class TrainingParams(Parameters):
         step=0.05,
         title="Test share",
         help="Share of the patients who are kept for the report alone; 0: it is made on the validation images, "
-        "which the epoch was chosen on.",
+        "which the epoch was chosen on. Not used with folds.",
     )
     folds: int = number(
         1,
