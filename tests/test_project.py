@@ -27,6 +27,7 @@ COMMON = (
 FACES = (
     "widgets",
     "cli.py",
+    "cli_evaluate.py",
     "cli_shared.py",
     "cli_train.py",
     "__main__.py",

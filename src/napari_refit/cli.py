@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from napari_refit.cli_evaluate import evaluate
 from napari_refit.cli_shared import (
     Device,
     Json,
@@ -141,6 +142,7 @@ def refine(
 
 
 app.command()(train)
+app.command()(evaluate)
 
 
 @app.command()
