@@ -11,6 +11,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from napari_refit.io.datasets import DATASETS, Preparation, SplitParams
+from napari_refit.io.datasets import Declaration as DatasetDeclaration
 from napari_refit.learn.settings import TrainingParams
 from napari_refit.params import CamParams, Declaration, IntensityParams, declarations
 from napari_refit.recipe import RefitParams
@@ -103,6 +105,81 @@ def presets() -> str:
     return "\n".join(parts)
 
 
+def datasets() -> str:
+    """Every dataset: layout, meaning of its masks, preparations, split, licence, citation."""
+    head = ["name", "dataset", "classes", "modalities", "recognised by"]
+    rows = (
+        [
+            f"[`{item.name}`](#{item.name})",
+            item.title,
+            ", ".join(rule.name for rule in item.classes) or "as its files say",
+            ", ".join(item.modalities) or "as its files say",
+            item.recognised,
+        ]
+        for item in DATASETS.values()
+    )
+    return "\n".join([table(head, rows), "", *(_dataset_section(item) for item in DATASETS.values())])
+
+
+def _dataset_section(item: DatasetDeclaration) -> str:
+    facts = {
+        "Files": item.layout,
+        "Masks": item.mask_values,
+        "Merged classes": "; ".join(
+            f"`{name}`: {'all' if parts == ('*',) else ', '.join(parts)}"
+            for name, parts in item.merged.items()
+        ),
+        "Read unless you say otherwise": ", ".join(item.default_modalities),
+        "Patients": item.patients,
+        "Groups": item.groups,
+        "Distances": ""
+        if item.has_millimetres
+        else "The spacing is not known: nothing is reported in millimetres.",
+        "Preparations": "; ".join(
+            f"`{name}`: {_changes(preparation) or 'as the files are'}"
+            for name, preparation in item.preparations.items()
+        ),
+        "Split": _split_text(item.split),
+        "Split of the paper": "" if item.paper_split is None else _split_text(item.paper_split),
+        "Licence": item.licence,
+        "Cite": " ".join(f"{text.rstrip('.')}." for text in item.citation),
+        "From": f"<{item.url}>" if item.url else "",
+    }
+    lines = [f"- **{name}**: {text}" for name, text in facts.items() if text]
+    return "\n".join([f"### {item.title} {{ #{item.name} }}", "", *lines, ""])
+
+
+def _changes(preparation: Preparation) -> str:
+    default = Preparation()
+    return ", ".join(
+        f"{name} = {shown(value)}"
+        for name, value in preparation.model_dump().items()
+        if value != getattr(default, name)
+    )
+
+
+def _split_text(split: SplitParams) -> str:
+    if split.method == "folds":
+        text = f"{split.folds} folds"
+    else:
+        text = f"{1 - split.test_fraction:.0%} to {split.test_fraction:.0%}"
+    kept = f", {split.validation_fraction:.0%} of the training cases kept for validation"
+    return text + (kept if split.validation_fraction else "")
+
+
+def preparations() -> str:
+    """Tables of what can be done to a dataset, and of how it is split."""
+    head = ("key", "title", "allowed", "default", "what it does")
+    parts = []
+    for title, model in (("Preparation", Preparation), ("SplitParams", SplitParams)):
+        rows = (
+            [f"`{item.name}`", item.title, allowed(item), f"`{shown(item.default)}`", item.help]
+            for item in declarations(model)
+        )
+        parts.append(f"### `{title}`\n\n{model.__doc__}\n\n{table(head, rows)}\n")
+    return "\n".join(parts)
+
+
 def command_line() -> str:
     """Every command and option, read off the program's own parser."""
     import typer
@@ -149,6 +226,8 @@ GENERATED: dict[str, Callable[[], str]] = {
     "training parameters": training_parameters,
     "presets": presets,
     "command line": command_line,
+    "datasets": datasets,
+    "preparations": preparations,
     "shortcuts": shortcuts,
 }
 

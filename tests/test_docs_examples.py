@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from napari_refit.io.datasets import DATASETS
 from napari_refit.learn.settings import TrainingParams
 from napari_refit.params import declarations
 from napari_refit.recipe import RefitParams, group_models
@@ -96,9 +97,18 @@ def test_every_preset_is_in_the_reference(generator: ModuleType) -> None:
     assert [name for name in RefitParams.presets() if f"### `{name}`" not in text] == []
 
 
+def test_every_dataset_is_in_the_how_to_with_licence_and_citation(generator: ModuleType) -> None:
+    text = generator.datasets()
+    for declaration in DATASETS.values():
+        assert f"### {declaration.title} {{ #{declaration.name} }}" in text
+        assert declaration.licence in text
+        assert all(cited.rstrip(".") in text for cited in declaration.citation)
+        assert all(f"`{name}`: " in text for name in declaration.preparations)
+
+
 def test_every_command_is_in_the_reference(generator: ModuleType) -> None:
     text = generator.command_line()
-    for command in ("demo", "open", "refine", "train", "presets", "info"):
+    for command in ("demo", "open", "refine", "train", "evaluate", "presets", "info"):
         assert f"## `napari-refit {command}`" in text
     assert "--preset" in text
 
