@@ -47,6 +47,7 @@ def train(
     source: Path,
     out: Path,
     set_: list[str] | None = None,
+    preparation: str | None = None,
     device: str | None = None,
     resume: bool = False,
     overwrite: bool = False,
@@ -55,8 +56,9 @@ def train(
 ) -> None:
     """Train a classifier from image-level labels; no masks are needed or read.
 
-    The images come from a folder with one sub-folder per class, or from a CSV file with the columns image, label and,
-    if you like, patient. The checkpoint works in refine and in the dock. Stopped trainings go on with --resume.
+    The images come from a known dataset, from a folder with one sub-folder per class, or from a CSV file with the
+    columns image, label and, if you like, patient. The checkpoint works in refine and in the dock. Stopped
+    trainings go on with --resume.
     """
     pairs = assigned(set_ or [])
     given = {name: value for name, value in options.items() if value is not None}
@@ -73,7 +75,7 @@ def train(
 
     from napari_refit.cam.architectures import list_architectures
     from napari_refit.learn.files import Callbacks, check_target, resumed_params, train_to_file
-    from napari_refit.learn.samples import open_samples
+    from napari_refit.learn.samples import DEFAULT, open_samples
 
     if resume:
         params = resumed_params(out, params, [*given, *pairs])
@@ -82,7 +84,10 @@ def train(
             f"unknown architecture {params.architecture!r}; such as resnet34 or efficientnet-lite0"
         )
     check_target(out, params.folds, resume=resume, overwrite=overwrite)
-    samples = open_samples(source, intensity)
+    try:
+        samples = open_samples(source, intensity, preparation or DEFAULT)
+    except ValueError as error:
+        raise UsageFault(str(error)) from error
     try:
         with progress(quiet=as_json) as shown:
             report = train_to_file(
@@ -166,7 +171,9 @@ def _parameters() -> list[inspect.Parameter]:
     return [
         parameter(
             "source",
-            Annotated[Path, typer.Argument(help="Folder with one sub-folder per class, or a CSV file.")],
+            Annotated[
+                Path, typer.Argument(help="Dataset, folder with one sub-folder per class, or CSV file.")
+            ],
         ),
         parameter("out", Annotated[Path, typer.Option(help="Checkpoint to write, .safetensors.")]),
         *(parameter(name, _option(declared[name]), None) for name in OFFERED),
@@ -177,6 +184,13 @@ def _parameters() -> list[inspect.Parameter]:
                 typer.Option(
                     "--set", help="Any training parameter, or intensity.NAME, as key=value; repeatable."
                 ),
+            ],
+            None,
+        ),
+        parameter(
+            "preparation",
+            Annotated[
+                str | None, typer.Option(help="Of a dataset: a named preparation, such as benign-normal.")
             ],
             None,
         ),

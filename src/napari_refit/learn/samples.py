@@ -24,6 +24,7 @@ from napari_refit.params import IntensityParams
 
 FLAT = (*PICTURES, *TIFF, *NUMPY, *NIFTI, *ITK, *DICOM)
 SEPARATOR = ";"
+DEFAULT = "default"
 # Masks lie beside the images in several public sets; they are never read.
 _MASK = re.compile(r"[_\- ](mask|seg|segmentation|label|labels)([_\- ]?\d+)?$", re.IGNORECASE)
 _COLUMNS = ("image", "label", "patient")
@@ -246,26 +247,42 @@ def list_checksum(samples: Samples) -> str:
     return f"sha256:{digest.hexdigest()}"
 
 
-def open_samples(path: str | Path, intensity: IntensityParams | None = None) -> Samples:
+def open_samples(
+    path: str | Path, intensity: IntensityParams | None = None, preparation: str = DEFAULT
+) -> Samples:
     """Open whatever a training can be given by name; the one place where a new kind of source is plugged in.
 
     Parameters
     ----------
     path : path-like
-        A ``.csv`` file (see `read_csv`) or a folder with one sub-folder per class (see `read_folder`).
+        A ``.csv`` file (see `read_csv`), a folder with one sub-folder per class (see `read_folder`), or a dataset that
+        `napari_refit.io.datasets` recognises (see `napari_refit.learn.datasets`).
     intensity : IntensityParams, optional
+    preparation : str
+        Of a dataset: one of its named preparations.
 
     Raises
     ------
     ReadError
-        If it is neither, or something in it is wrong.
+        If it is nothing of these, or something in it is wrong.
+    ValueError
+        If there is no such preparation.
     """
+    from napari_refit.learn.datasets import dataset_samples, recognised
+
     path = Path(path)
-    opener = next((opener for fits, opener in _SOURCES if fits(path)), None)
-    if opener is None:
-        reason = "is neither a .csv file nor a folder" if path.exists() else "there is no such file or folder"
-        raise ReadError(path, f"{reason}; give a .csv file or a folder with one sub-folder per class")
-    return opener(path, intensity)
+    if not path.exists():
+        raise ReadError(path, "there is no such file or folder; give a dataset, a folder or a .csv file")
+    dataset = recognised(path)
+    if dataset is not None:
+        return dataset_samples(dataset.prepared(preparation), intensity)
+    if preparation != DEFAULT:
+        raise ValueError(f"{path} is no known dataset: it has no preparation {preparation!r}")
+    if path.is_dir():
+        return read_folder(path, intensity)
+    if path.suffix.lower() != ".csv":
+        raise ReadError(path, "is neither a .csv file nor a folder; give a dataset, a folder or a .csv file")
+    return read_csv(path, intensity)
 
 
 def read_csv(path: Path, intensity: IntensityParams | None = None) -> FileSamples:
@@ -349,13 +366,6 @@ def read_folder(path: Path, intensity: IntensityParams | None = None) -> FileSam
         intensity,
         path.name,
     )
-
-
-_SOURCES: list[tuple[Callable[[Path], bool], Callable[[Path, IntensityParams | None], Samples]]] = [
-    (lambda path: path.suffix.lower() == ".csv" and path.is_file(), read_csv),
-    (lambda path: path.is_dir(), read_folder),
-]
-"""Which sources there are: whether a path is one, and what opens it. The first that fits is taken."""
 
 
 def _rows(path: Path) -> list[dict[str, str]]:

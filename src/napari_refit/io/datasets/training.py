@@ -106,7 +106,7 @@ class TrainingSet:
         files, number = self.images[plane.case], len(self.images[plane.case])
         axis, position = plane.axis, plane.index
         if axis is None or position is None:
-            return reading.plane_of(self._volume(plane.case, files), axis, position, self.preparation, number)
+            return reading.plane_of(self.volume(plane.case), axis, position, self.preparation, number)
         is_stack = axis == 0 and all(1 < len(item.paths) > position >= 0 for item in files)
         if is_stack and not self.preparation.crop and self.preparation.scaling != "image":
             # One picture of the stack is the plane; the others need not be read.
@@ -114,9 +114,11 @@ class TrainingSet:
             picture = reading.prepared_volume(files, self.preparation, plane.case)
             return reading.plane_of(picture, None, None, self.preparation, number)
         position -= reading.offset(self.preparation, axis)
-        return reading.plane_of(self._volume(plane.case, files), axis, position, self.preparation, number)
+        return reading.plane_of(self.volume(plane.case), axis, position, self.preparation, number)
 
-    def _volume(self, name: str, files: tuple[ImageFiles, ...]) -> Volume:
+    def volume(self, name: str) -> Volume:
+        """A case's whole image, cropped and scaled as the preparation says; see `Dataset.read_image`."""
+        files = self.images[name]
         key = (files, self.preparation)
         kept = self._kept.get(key)
         if kept is None:

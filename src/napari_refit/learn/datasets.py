@@ -1,0 +1,161 @@
+"""Known datasets as something to train on: their image-level labels, never their masks."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_refit.errors import ReadError
+from napari_refit.intensity import IntensityRange, measure_range, normalise
+from napari_refit.io.datasets import (
+    Dataset,
+    ImageLabels,
+    TrainingSet,
+    find_dataset,
+    image_labels,
+    training_set,
+)
+from napari_refit.io.datasets.groups import components
+from napari_refit.io.datasets.registry import DATASETS
+from napari_refit.io.datasets.table import TABLE
+from napari_refit.learn.samples import check_samples
+from napari_refit.params import IntensityParams
+
+BACKGROUND = "background"
+
+
+class DatasetSamples:
+    """A dataset's images or slices, each with its image-level labels.
+
+    Classes that no image shows are left out. Where no image shows several, each has the number of its class, and those
+    that show none are of a class called background; else each has 0 or 1 for every class. As patients count sets of
+    cases that share a patient or a group, such as near duplicates, so that no split divides them.
+
+    Parameters
+    ----------
+    training : TrainingSet
+    intensity : IntensityParams, optional
+        How grey values become [0, 1]: measured on the whole case, as when it is refined. Nothing is done where the
+        preparation scales already.
+    source : str
+        Where the images came from, for reports.
+
+    Raises
+    ------
+    ValueError
+        If there are no images.
+    """
+
+    def __init__(
+        self, training: TrainingSet, intensity: IntensityParams | None = None, source: str = ""
+    ) -> None:
+        self._training = training
+        self.intensity = intensity or IntensityParams()
+        self.source = source
+        rows = training.labels.rows
+        self.labels, self.classes = _numbered(training.labels)
+        self.patients: Sequence[str] = _patients(training.labels)
+        self.names: Sequence[str] = [
+            row.case if row.index is None else f"{row.case}, slice {row.index}" for row in rows
+        ]
+        self._ranges: dict[str, IntensityRange] = {}
+        check_samples(self)
+
+    def __len__(self) -> int:
+        return len(self._training)
+
+    def image(self, index: int) -> NDArray[np.float32]:
+        """One image as displayed, (H, W) or (H, W, C), in [0, 1].
+
+        Raises
+        ------
+        ReadError
+            If a file cannot be read.
+        """
+        row = self._training.labels.rows[index]
+        plane = self._training.read(row.slice)
+        if self._training.preparation.scaling != "none":
+            return np.nan_to_num(plane, nan=0.0).clip(0, 1).astype(np.float32)
+        return normalise(plane, self._range(row.case, plane), self.intensity)
+
+    def _range(self, case: str, plane: NDArray[Any]) -> IntensityRange:
+        if self.intensity.scope == "slice":
+            return measure_range(plane, self.intensity)
+        if case not in self._ranges:
+            self._ranges[case] = measure_range(self._training.volume(case).data, self.intensity)
+        return self._ranges[case]
+
+
+def recognised(path: Path) -> Dataset | None:
+    """The dataset at a path, None where it holds just images in folders or a plain table.
+
+    Raises
+    ------
+    ReadError
+        If it looks like several.
+    """
+    if path.is_file():
+        return find_dataset(path, TABLE.name) if _names_slices(path) else None
+    special = [name for name, declaration in DATASETS.items() if not declaration.is_general]
+    try:
+        found = find_dataset(path)
+    except ReadError:
+        return None
+    return found if found.declaration.name in special else None
+
+
+def dataset_samples(dataset: Dataset, intensity: IntensityParams | None = None) -> DatasetSamples:
+    """A prepared dataset as something to train on. Masks are read once, for the labels that they imply.
+
+    Raises
+    ------
+    ReadError
+        If a mask or a header cannot be read.
+    ValueError
+        If nothing in it has a label.
+    """
+    return DatasetSamples(
+        training_set(dataset, image_labels(dataset)),
+        intensity,
+        f"{dataset.declaration.name}: {dataset.root.name}",
+    )
+
+
+def _numbered(labels: ImageLabels) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    shown = labels.matrix.astype(np.int64)
+    there = shown.any(axis=0)
+    shown, classes = shown[:, there], tuple(np.array(labels.classes, object)[there])
+    if (shown.sum(axis=1) > 1).any():
+        return shown, classes
+    numbers = shown @ np.arange(1, len(classes) + 1)
+    if (numbers == 0).any():
+        return numbers, (BACKGROUND, *classes)
+    return numbers - 1, classes
+
+
+def _patients(labels: ImageLabels) -> list[str]:
+    pairs = [(("patient", row.patient), ("group", row.group)) for row in labels.rows]
+    items = [item for pair in pairs for item in pair]
+    together = {
+        item: str(part[0][1])
+        for part in components(pairs, items)
+        for item in part
+        if isinstance(part[0], tuple)
+    }
+    return [together["patient", row.patient] for row in labels.rows]
+
+
+def _names_slices(path: Path) -> bool:
+    """Whether a table says which slice of a volume it means."""
+    if path.suffix.lower() != ".csv":
+        return False
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            return {"axis", "index"} <= {name.strip() for name in next(csv.reader(file), [])}
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return False
