@@ -30,7 +30,12 @@ OF_SEGMENTER = {
         "uss.quickshift_kernel",
         "uss.quickshift_links_kernel",
     ),
-    "network": ("uss.network_kernel", "uss.network_labels_kernel"),
+    "network": (
+        "uss.network_kernel",
+        "uss.network_labels_kernel",
+        "uss.network_pixels_kernel",
+        "uss.network_product_kernel",
+    ),
 }
 KERNELS = (*ALWAYS, *(name for names in OF_SEGMENTER.values() for name in names))
 

@@ -18,7 +18,7 @@ from skimage import data, transform
 from napari_refit import bands
 from napari_refit.errors import Cancelled
 from napari_refit.params import NetworkParams, SlicParams
-from napari_refit.uss import network, network_labels_kernel, network_torch
+from napari_refit.uss import network, network_labels_kernel, network_product_kernel, network_torch
 from napari_refit.uss.network import REPORT_EVERY, network_segmenter, uss_network
 from napari_refit.uss.network_processor import ProcessorTraining
 from napari_refit.uss.network_torch import TorchTraining, majority_labels
@@ -341,13 +341,16 @@ def test_the_number_of_threads_does_not_matter(monkeypatch: pytest.MonkeyPatch) 
 
 @only("processor")
 def test_responses_of_any_size_have_a_gradient() -> None:
-    values = np.array([[[-4e4, 5e4, 4.9999e4, 0], [0, 0, 0, 0], [1, -90, -200, 2]]], np.float32)
+    values = np.zeros((1, 3, network_product_kernel.PANEL), np.float32)
+    values[..., :4] = [[-4e4, 5e4, 4.9999e4, 0], [0, 0, 0, 0], [1, -90, -200, 2]]
     one, zero = np.ones(4, np.float32), np.float32(0)
-    slope, sums = np.empty_like(values), np.empty((1, 2, 4))
+    slope, sums = np.ones_like(values), np.empty((1, 2, values.shape[2]))
     target = np.array([[1, 0, 3]], np.int32)
     network_labels_kernel.pull(0, 1, values, one, 0 * one, target, zero, zero, slope, sums)
-    expected = torch.softmax(torch.from_numpy(values).double(), -1).numpy()
+    expected = np.zeros(values.shape)
+    expected[..., :4] = torch.softmax(torch.from_numpy(values[..., :4]).double(), -1).numpy()
     expected[0, np.arange(3), target[0]] -= 1
+    assert not slope[..., 4:].any()
     np.testing.assert_allclose(slope, expected, atol=2e-7)
     np.testing.assert_allclose(sums[0, 0], expected.sum((0, 1)), atol=1e-6)
 

@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numba import njit
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from napari_refit.uss.network_pixels_kernel import (
+    CONSTANT,
+    FACTOR,
+    TABLE,
+    VECTOR,
+    add_product,
+    add_through,
+    new_table,
+)
+from napari_refit.uss.network_product_kernel import PANEL
 
 ZERO, ONE = np.float32(0), np.float32(1)
-LOG2_E, LEAST_POWER = np.float32(1.4426950408889634), np.float32(-126)
-BIAS, MANTISSA = np.int32(127), np.int32(23)
+# 2 ** -127 is written with the bits of 0.
+LOG2_E, LEAST_POWER, BIAS, MANTISSA = 1.4426950408889634, -127.0, 127, 23
+# Of so large a number, as of any near it, single precision keeps no digit after the point.
+NO_FRACTION = 1.5 * 2**23
 # Of 2 ** x for x from -0.5 to 0.5, to the last digit of single precision.
-C1, C2, C3 = np.float32(0.6931472), np.float32(0.24022651), np.float32(0.05550411)
-C4, C5, C6 = np.float32(0.009618129), np.float32(0.0013333558), np.float32(0.00015403530)
+SERIES = (1.0, 0.6931472, 0.24022651, 0.05550411, 0.009618129, 0.0013333558, 0.00015403530)
+# What no response comes near.
+NONE, NO_RESPONSE = np.empty((3, 0), np.float32), np.float32(-1e38)
 
 
 @njit(nogil=True, cache=True)
@@ -80,7 +98,74 @@ def vote(labels: Any, superpixels: Any, votes: Any) -> int:
     return np.sum(left)
 
 
-@njit(nogil=True, cache=True, fastmath=True)
+def softmax(context: Any, values: Any, into: Any, table: Any, n_panels: Any) -> Any:
+    """Fill in the shares of ``exp(values * factor + constant)`` of one pixel.
+
+    Whole powers of two by writing the exponent's bits, the rest by a series.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        number, bits = ir.IntType(64), ir.VectorType(ir.IntType(32), PANEL)
+
+        def at(position: int, panel: Any, row: int, rows: int) -> Any:
+            array = context.make_array(signature.args[position])(context, builder, arguments[position])
+            first = builder.add(builder.mul(panel, number(rows * PANEL)), number(row * PANEL))
+            return builder.bitcast(builder.gep(array.data, [first]), VECTOR.as_pointer())
+
+        def load(position: int, panel: Any, row: int = 0, rows: int = 1) -> Any:
+            loaded = builder.load(at(position, panel, row, rows))
+            loaded.align = 4
+            return loaded
+
+        def store(vector: Any, panel: Any) -> None:
+            builder.store(vector, at(1, panel, 0, 1)).align = 4
+
+        def constant(value: float) -> Any:
+            return ir.Constant(VECTOR, [value] * PANEL)
+
+        def larger(first: Any, second: Any) -> Any:
+            return builder.select(builder.fcmp_ordered(">", first, second), first, second)
+
+        def everywhere(combine: Any, vector: Any) -> Any:
+            """Combine all lanes, in every lane: with the one half a panel away, a quarter, ..."""
+            for away in (8, 4, 2, 1):
+                lanes = ir.Constant(bits, [lane ^ away for lane in range(PANEL)])
+                vector = combine(vector, builder.shuffle_vector(vector, vector, lanes))
+            return vector
+
+        highest = cgutils.alloca_once_value(builder, constant(-3e38))  # type: ignore[no-untyped-call]
+        with cgutils.for_range(builder, arguments[3]) as loop:
+            factor, rest = (load(2, loop.index, row, TABLE) for row in (FACTOR, CONSTANT))
+            response = add_product(builder, load(0, loop.index), factor, rest)
+            store(response, loop.index)
+            builder.store(larger(response, builder.load(highest)), highest)
+        most = everywhere(larger, builder.load(highest))
+        total = cgutils.alloca_once_value(builder, constant(0.0))  # type: ignore[no-untyped-call]
+        with cgutils.for_range(builder, arguments[3]) as loop:
+            power = builder.fmul(builder.fsub(load(1, loop.index), most), constant(LOG2_E))
+            power = larger(power, constant(LEAST_POWER))
+            whole = builder.fsub(builder.fadd(power, constant(NO_FRACTION)), constant(NO_FRACTION))
+            x = builder.fsub(power, whole)
+            share = constant(SERIES[-1])
+            for coefficient in SERIES[-2::-1]:
+                share = add_product(builder, share, x, constant(coefficient))
+            exponent = builder.add(builder.fptosi(whole, bits), ir.Constant(bits, [BIAS] * PANEL))
+            scale = builder.bitcast(builder.shl(exponent, ir.Constant(bits, [MANTISSA] * PANEL)), VECTOR)
+            share = builder.fmul(share, scale)
+            store(share, loop.index)
+            builder.store(builder.fadd(builder.load(total), share), total)
+        part = builder.fdiv(constant(1.0), everywhere(builder.fadd, builder.load(total)))
+        with cgutils.for_range(builder, arguments[3]) as loop:
+            store(builder.fmul(load(1, loop.index), part), loop.index)
+        return context.get_dummy_value()
+
+    return types.void(values, into, table, types.int64), generate
+
+
+_softmax: Callable[..., None] = intrinsic(softmax)
+
+
+@njit(nogil=True, cache=True)
 def pull(
     start: int,
     stop: int,
@@ -109,21 +194,23 @@ def pull(
         Filled in for the responses; 0 in further channels.
     sums : ndarray of float64, (n_parts, 2, channels)
         Filled in: the sums of the slope and of its products with the values.
+
+    Channels are a multiple of `napari_refit.uss.network_product_kernel.PANEL`.
     """
     height, width, channels = values.shape
     n_labels, n_parts = len(factor), len(sums)
     rough = down != ZERO or across != ZERO
-    powers, exponents = np.empty(n_labels, np.float32), np.empty(n_labels, np.int32)
-    scales = exponents.view(np.float32)
-    total, product = np.empty(channels, np.float32), np.empty(channels, np.float32)
+    padded_factor, padded_constant = np.zeros(channels, np.float32), np.full(channels, NO_RESPONSE)
+    padded_factor[:n_labels], padded_constant[:n_labels] = factor, constant
+    table = new_table(channels, padded_factor, padded_constant, NONE)
+    # The slope counts everywhere.
+    everywhere = new_table(channels, ZERO * padded_factor, ONE + ZERO * padded_factor, NONE)
     for part in range(start, stop):
         sums[part] = 0
         for line in range(part * height // n_parts, (part + 1) * height // n_parts):
-            total[:] = ZERO
-            product[:] = ZERO
             for column in range(width):
                 given, into = values[line, column], slope[line, column]
-                _softmax(given, factor, constant, powers, exponents, scales, into)
+                _softmax(given, into, table, channels // PANEL)
                 into[target[line, column]] -= ONE
                 if rough:
                     if line > 0:
@@ -134,38 +221,7 @@ def pull(
                         _smooth(given, values[line, column - 1], factor, across, into)
                     if column < width - 1:
                         _smooth(given, values[line, column + 1], factor, across, into)
-                for channel in range(channels):
-                    total[channel] += into[channel]
-                    product[channel] += into[channel] * given[channel]
-            for channel in range(channels):
-                sums[part, 0, channel] += total[channel]
-                sums[part, 1, channel] += product[channel]
-
-
-@njit(nogil=True, cache=True, fastmath=True)
-def _softmax(
-    values: Any, factor: Any, constant: Any, powers: Any, exponents: Any, scales: Any, into: Any
-) -> None:
-    """Whole powers of two by writing the exponent's bits, which ``scales`` sees as numbers, the rest by a series."""
-    n_labels = len(factor)
-    highest = np.float32(-3e38)
-    for channel in range(n_labels):
-        powers[channel] = values[channel] * factor[channel] + constant[channel]
-        highest = max(highest, powers[channel])
-    for channel in range(n_labels):
-        power = max((powers[channel] - highest) * LOG2_E, LEAST_POWER)
-        whole = np.rint(power)
-        exponents[channel] = (np.int32(whole) + BIAS) << MANTISSA
-        x = power - whole
-        powers[channel] = ONE + x * (C1 + x * (C2 + x * (C3 + x * (C4 + x * (C5 + x * C6)))))
-    total = ZERO
-    for channel in range(n_labels):
-        powers[channel] *= scales[channel]
-        total += powers[channel]
-    share = ONE / total
-    for channel in range(n_labels):
-        into[channel] = powers[channel] * share
-    into[n_labels:] = ZERO
+            add_through(values[line], slope[line], everywhere, sums[part])
 
 
 @njit(nogil=True, cache=True, fastmath=True)
@@ -179,8 +235,8 @@ def _smooth(own: Any, other: Any, factor: Any, weight: Any, into: Any) -> None:
 
 def warm_up() -> None:
     """Compile every loop for single precision, or load it from numba's cache."""
-    values, channel = np.zeros((1, 2, 4), np.float32), np.zeros(4, np.float32)
+    values, channel = np.zeros((1, 2, PANEL), np.float32), np.zeros(PANEL, np.float32)
     labels, zero = np.zeros((1, 2), np.int32), np.float32(0)
     find_labels(0, 1, values, channel, channel, labels)
-    vote(labels, np.zeros((1, 2), np.int64), np.zeros((1, 4), np.int32))
-    pull(0, 1, values, channel, channel, labels, zero, zero, values.copy(), np.zeros((1, 2, 4)))
+    vote(labels, np.zeros((1, 2), np.int64), np.zeros((1, PANEL), np.int32))
+    pull(0, 1, values, channel, channel, labels, zero, zero, values.copy(), np.zeros((1, 2, PANEL)))

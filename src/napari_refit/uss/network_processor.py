@@ -12,16 +12,18 @@ from napari_refit.bands import run_bands
 from napari_refit.params import NetworkParams
 from napari_refit.uss import network_kernel as kernel
 from napari_refit.uss import network_labels_kernel as labels_kernel
+from napari_refit.uss.network_product_kernel import FEW, PANEL, padded, panels
 from napari_refit.uss.network_weights import NARROW, WIDE, initial_weights
 
 Floats = NDArray[np.float32]
 EPSILON = 1e-5
 # Lines are cut into so many parts, each with sums of its own, however many threads there are.
 PARTS = 32
+# Whoever is done takes the next.
+BANDS = 8
 # Added to values that no rectifier follows, so that none of them is held back.
 UNRECTIFIED = np.float32(1e30)
 NO_IMAGE, NO_CHANNELS = np.empty((0, 0, 0), np.float32), np.empty(0, np.float32)
-UNTURNED = np.empty((3, 0), np.float32)
 
 
 class ProcessorTraining:
@@ -57,19 +59,17 @@ class ProcessorTraining:
         self._votes = np.empty((n_superpixels, params.max_labels), np.int32)
         self._labels = np.empty((height, width), np.int32)
 
-        image = _image(height, width, kernel.padded(channels, kernel.INPUTS), frame=1)
+        image = _image(height + 2, width + 2, padded(channels, FEW))
         image[1:-1, 1:-1, :channels] = pixels
-        responses = kernel.padded(params.max_labels)
-        wide = _image(height, width, WIDE, frame=1)
+        first, narrow, third = (_image(height, width, outputs) for outputs in (WIDE, NARROW, WIDE))
+        last = padded(params.max_labels)
+        # The slope of the first result is found after that of the third has been used.
+        wide = _image(height, width, WIDE)
         self._layers = (
-            Layer(image, _image(height, width, WIDE), wide),
-            Layer(_image(height, width, WIDE), _image(height, width, NARROW), _image(height, width, NARROW)),
-            Layer(_image(height, width, NARROW, frame=1), _image(height, width, WIDE), wide),
-            Layer(
-                _image(height, width, WIDE),
-                *(_image(height, width, responses) for _ in range(2)),
-                rectified=False,
-            ),
+            Layer(3, image, first, wide),
+            Layer(1, first, narrow, _image(height, width, NARROW)),
+            Layer(3, narrow, third, wide),
+            Layer(1, third, *(_image(height, width, last) for _ in range(2)), rectified=False),
         )
         # One vector of parameters and one of their slopes: a step is a line of arithmetic.
         size = sum(layer.n_parameters for layer in self._layers)
@@ -84,15 +84,13 @@ class ProcessorTraining:
 
     def label(self) -> tuple[NDArray[np.int32], int]:
         """Every pixel's label after the superpixels' vote, overwritten the next time, and how many are left."""
-        first, second, third, fourth = self._layers
-        self._convolve(first, None)
-        self._convolve(second, first)
-        lines = len(self._labels)
-        self._run(kernel.rectify, lines, second.result, second.factor, second.constant, third.given)
-        self._convolve(third, None)
-        self._convolve(fourth, third)
+        before = None
+        for layer in self._layers:
+            self._convolve(layer, before)
+            before = layer
+        fourth = self._layers[-1]
         line = fourth.factor[: self._votes.shape[1]], fourth.constant[: self._votes.shape[1]]
-        self._run(labels_kernel.find_labels, lines, fourth.result, *line, self._labels)
+        self._run(labels_kernel.find_labels, len(self._labels), fourth.result, *line, self._labels)
         return self._labels, labels_kernel.vote(self._labels, self._superpixels, self._votes)
 
     def differentiate(self) -> None:
@@ -104,9 +102,7 @@ class ProcessorTraining:
         arguments = (fourth.result, *line, self._labels, *weights, fourth.slope, fourth.sums)
         self._run(labels_kernel.pull, PARTS, *arguments)
         self._descend(fourth, third, fourth.turned(1 / self._labels.size))
-        line = third.factor, third.constant
-        self._run(kernel.turn, len(self._labels), third.slope, third.result, *line, third.turned())
-        self._descend(third, second, UNTURNED)
+        self._descend(third, second, third.turned())
         self._descend(second, first, second.turned())
         self._descend(first, None, first.turned())
 
@@ -118,33 +114,21 @@ class ProcessorTraining:
         self.parameters -= self._learning_rate * self._velocity
 
     def _convolve(self, layer: Layer, before: Layer | None) -> None:
-        raw = (NO_IMAGE, NO_CHANNELS, NO_CHANNELS)
-        if before is not None:
-            raw = (before.result, before.factor, before.constant)
-        self._run(kernel.convolve, PARTS, *raw, layer.given, layer.forward_panels(), layer.result, layer.sums)
+        given = layer.seen_through(before)
+        self._run(kernel.convolve, PARTS, *given, layer.forward_panels(), layer.result, layer.sums)
         layer.normalise()
 
     def _descend(self, layer: Layer, before: Layer | None, coefficients: Floats) -> None:
         constant = layer.constant if layer.rectified else layer.constant + UNRECTIFIED
-        own = (
-            layer.slope,
-            layer.result,
-            layer.factor,
-            constant,
-            coefficients,
-            layer.given,
-            layer.weight_slopes,
-        )
-        if before is None:
-            unused = (layer.result, layer.factor, layer.constant, layer.slope, layer.sums)
-            self._run(kernel.descend, PARTS, *own, NO_IMAGE, *unused)
-        else:
-            known = (before.result, before.factor, before.constant, before.slope, before.sums)
-            self._run(kernel.descend, PARTS, *own, layer.backward_panels(), *known)
+        results = layer.slope, layer.result, layer.factor, constant, coefficients
+        back = (NO_IMAGE, NO_IMAGE, layer.sums)
+        if before is not None:
+            back = (layer.backward_panels(), before.slope, before.sums)
+        self._run(kernel.descend, PARTS, *results, *layer.seen_through(before), layer.weight_slopes, *back)
         np.sum(layer.weight_slopes, axis=0, out=layer.weight_slope)
 
     def _run(self, loop: Callable[..., None], length: int, *arguments: Any) -> None:
-        run_bands(loop, length, *arguments, cancelled=self._cancelled)
+        run_bands(loop, length, *arguments, n_bands=BANDS, cancelled=self._cancelled)
 
 
 class Layer:
@@ -152,20 +136,23 @@ class Layer:
 
     Parameters
     ----------
+    span : int
+        Of its windows: 1 or 3.
     given : ndarray of float32, (height, width, channels)
-        What is convolved; framed for 3 x 3 windows.
+        The image with a frame of zeros, or the result of the layer before.
     result : ndarray of float32, (height, width, outputs)
         The convolution's, before it is normalised.
-    slope : ndarray of float32
-        Where the slope of the results is kept, with or without a frame.
+    slope : ndarray of float32, (height, width, outputs)
+        Where the slope of what is made of the result is kept.
     rectified : bool
         Whether a ReLU follows.
     """
 
-    def __init__(self, given: Floats, result: Floats, slope: Floats, *, rectified: bool = True) -> None:
-        self.given, self.result, self.slope, self.rectified = given, result, slope, rectified
+    def __init__(
+        self, span: int, given: Floats, result: Floats, slope: Floats, *, rectified: bool = True
+    ) -> None:
+        self.span, self.given, self.result, self.slope, self.rectified = span, given, result, slope, rectified
         self.outputs = result.shape[2]
-        self.span = 1 + len(given) - len(result)
         inputs = self.span**2 * given.shape[2]
         self.n_parameters = (inputs + 2) * self.outputs
         self.sums = np.empty((PARTS, 2, self.outputs))
@@ -186,15 +173,21 @@ class Layer:
         end = len(vector) - 2 * self.outputs
         return vector[:end].reshape(-1, self.outputs), vector[end : -self.outputs], vector[-self.outputs :]
 
+    def seen_through(self, before: Layer | None) -> tuple[Floats, Floats, Floats, int]:
+        """What is convolved, as loops want it."""
+        if before is None:
+            return self.given, NO_CHANNELS, NO_CHANNELS, self.span
+        return self.given, before.factor, before.constant, self.span
+
     def forward_panels(self) -> Floats:
         """The weight, in the order in which it is used."""
-        return kernel.panels(self.weight)
+        return panels(self.weight)
 
     def backward_panels(self) -> Floats:
         """The weight from results to input: the windows turned round."""
         windows = self.weight.reshape(self.span, self.span, -1, self.outputs)
         turned = windows[::-1, ::-1].transpose(0, 1, 3, 2)
-        return kernel.panels(turned.reshape(-1, windows.shape[2]))
+        return panels(turned.reshape(-1, windows.shape[2]))
 
     def normalise(self) -> None:
         """Take in the sums of the result: normalised it is ``result * factor + constant``."""
@@ -219,5 +212,9 @@ class Layer:
         return np.array([factor * share, by_value, rest], np.float32)
 
 
-def _image(height: int, width: int, channels: int, frame: int = 0) -> Floats:
-    return np.zeros((height + 2 * frame, width + 2 * frame, channels), np.float32)
+def _image(height: int, width: int, channels: int) -> Floats:
+    """Zeros that begin where a line of the cache does: 16 channels are one."""
+    size = height * width * channels
+    memory = np.zeros(size + PANEL, np.float32)
+    begin = -(memory.ctypes.data // 4) % PANEL
+    return memory[begin : begin + size].reshape(height, width, channels)
