@@ -164,6 +164,7 @@ def test_figures_of_a_graphics_card_are_kept_and_shown_elsewhere(
 ) -> None:
     there = results(
         bench("SLIC, CUDA", "napari-refit on CUDA", 0.01, "Graphics card"),
+        bench("SLIC, CUDA", "napari-refit on the processor", 0.1, "Graphics card"),
         bench("SLIC, CUDA", "scikit-image", 0.8, "Graphics card", reach={"faster": 60}, agreement=0.9999),
         bench("SLIC", "napari-refit", 0.02),
     )
@@ -172,15 +173,16 @@ def test_figures_of_a_graphics_card_are_kept_and_shown_elsewhere(
     source, target = tmp_path / "results.json", tmp_path / "page.md"
     source.write_text(json.dumps(there), encoding="utf-8")
     assert generator.main(["--keep-card", str(source)]) == 0
-    assert [kept["group"] for kept in json.loads(kept_card.read_text())["benchmarks"]] == ["SLIC, CUDA"] * 2
+    assert [kept["group"] for kept in json.loads(kept_card.read_text())["benchmarks"]] == ["SLIC, CUDA"] * 3
     missing = [{"what": "SLIC, CUDA", "way": "scikit-image", "stage": "Graphics card", "reason": "no card"}]
     here = results(bench("SLIC", "napari-refit", 0.5), not_measured=missing)
     source.write_text(json.dumps(here), encoding="utf-8")
     assert generator.main([str(source), str(target)]) == 0
     page = target.read_text(encoding="utf-8")
-    (row,) = rows(page, "Graphics card")
+    row, processor = rows(page, "Graphics card")
     assert row[:5] == ["SLIC, CUDA", "10 ms (on CUDA)", "scikit-image", "800 ms", "80 times faster (80)"]
     assert row[5:] == ["agree on 99.99 %", "≥ 60 times faster", "yes"]
+    assert processor[4:] == ["8 times faster (8)", "agree on 99.99 %", "", ""]
     assert "one Some Card" in page
     assert "Not measured here" not in page
     assert [cells[1] for cells in rows(page, "SLIC")] == ["500 ms"]
