@@ -54,7 +54,7 @@ def train(
     as_json: bool = False,
     **options: Any,
 ) -> None:
-    """Train a classifier from image-level labels; no masks are needed or read.
+    """Train a classifier from image-level labels; masks, if there are any, only tell the labels.
 
     The images come from a known dataset, from a folder with one sub-folder per class, or from a CSV file with the
     columns image, label and, if you like, patient. The checkpoint works in refine and in the dock. Stopped
