@@ -20,7 +20,7 @@ from napari_refit.io.datasets import (
     image_labels,
     training_set,
 )
-from napari_refit.io.datasets.groups import components
+from napari_refit.io.datasets.groups import tied
 from napari_refit.io.datasets.registry import DATASETS
 from napari_refit.io.datasets.table import TABLE
 from napari_refit.learn.samples import check_samples
@@ -139,15 +139,11 @@ def _numbered(labels: ImageLabels) -> tuple[NDArray[np.int64], tuple[str, ...]]:
 
 
 def _patients(labels: ImageLabels) -> list[str]:
-    pairs = [(("patient", row.patient), ("group", row.group)) for row in labels.rows]
-    items = [item for pair in pairs for item in pair]
-    together = {
-        item: str(part[0][1])
-        for part in components(pairs, items)
-        for item in part
-        if isinstance(part[0], tuple)
-    }
-    return [together["patient", row.patient] for row in labels.rows]
+    """For each row the patient of the first of the cases that its own is tied to."""
+    of_case = {row.case: row.patient for row in labels.rows}
+    parts = tied((row.case, row.patient, row.group) for row in labels.rows)
+    together = {case: of_case[part[0]] for part in parts for case in part}
+    return [together[row.case] for row in labels.rows]
 
 
 def _names_slices(path: Path) -> bool:

@@ -61,6 +61,30 @@ def write_groups(path: str | os.PathLike[str], groups: Mapping[str, str]) -> Non
         writer.writerows([group, case] for case, group in groups.items())
 
 
+def tied(members: Iterable[tuple[str, str, str]]) -> list[tuple[str, ...]]:
+    """Names that must stay together: those of one patient or one group, and what these tie in turn.
+
+    Parameters
+    ----------
+    members : iterable of (name, patient, group)
+        A name may come several times, such as a case for each of its slices.
+
+    Examples
+    --------
+    >>> tied([("a", "p1", "g1"), ("b", "p2", "g2"), ("c", "p1", "g3"), ("d", "p3", "g3")])
+    [('a', 'c', 'd'), ('b',)]
+    """
+    ties = []
+    for name, patient, group in members:
+        ties += [(("case", name), ("patient", patient)), (("case", name), ("group", group))]
+    items = dict.fromkeys(item for tie in ties for item in tie)
+    found = [
+        tuple(str(name) for kind, name in part if kind == "case")  # type: ignore[misc,has-type]
+        for part in components(ties, items)
+    ]
+    return [part for part in found if part]
+
+
 def components(pairs: Iterable[tuple[Hashable, Hashable]], items: Iterable[Hashable]) -> list[list[Hashable]]:
     """Items that pairs tie together, directly or through others; in the order of the items.
 

@@ -18,7 +18,7 @@ from napari_refit.errors import ReadError
 from napari_refit.io._atomic import atomic_path
 from napari_refit.io._guard import one_line
 from napari_refit.io.datasets.case import Case
-from napari_refit.io.datasets.groups import components
+from napari_refit.io.datasets.groups import tied
 from napari_refit.io.datasets.labels import ImageLabels
 from napari_refit.io.datasets.preparation import SplitParams
 
@@ -200,19 +200,8 @@ def make_split(
 
 
 def tied_cases(cases: Sequence[Case]) -> list[tuple[str, ...]]:
-    """Names of cases that must stay together: those of one patient or one group, and what these tie in turn."""
-    ties = []
-    for case in cases:
-        ties += [
-            (("case", case.name), ("patient", case.patient)),
-            (("case", case.name), ("group", case.group)),
-        ]
-    items = dict.fromkeys(item for tie in ties for item in tie)
-    found = [
-        tuple(str(name) for kind, name in part if kind == "case")  # type: ignore[misc,has-type]
-        for part in components(ties, items)
-    ]
-    return [part for part in found if part]
+    """Names of cases that must stay together; see `tied`."""
+    return tied((case.name, case.patient, case.group) for case in cases)
 
 
 def _traits(cases: Sequence[Case], labels: ImageLabels | None) -> tuple[dict[str, np.ndarray], int]:
