@@ -24,6 +24,7 @@ from napari_refit.cam.architectures import PHANTOM_CNN, build
 from napari_refit.cam.checkpoint import save_checkpoint
 from napari_refit.intensity import measure_range, normalise
 from napari_refit.io.phantom import DEMO_SEED, phantom
+from napari_refit.learn.reproducible import reproducible
 from napari_refit.learn.scores import area_under_curve
 from napari_refit.params import IntensityParams
 
@@ -196,16 +197,9 @@ def _augment(images: Tensor, draw: torch.Generator) -> Tensor:
 @contextmanager
 def _reproducible(seed: int) -> Iterator[torch.Generator]:
     """A fixed random state and thread count; whatever was set before is put back."""
-    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    with torch.random.fork_rng(devices=[]):
+    with reproducible(torch.device("cpu"), THREADS):
         torch.manual_seed(seed)
-        torch.set_num_threads(THREADS)
-        torch.use_deterministic_algorithms(True)
-        try:
-            yield torch.Generator().manual_seed(seed)
-        finally:
-            torch.set_num_threads(threads)
-            torch.use_deterministic_algorithms(deterministic)
+        yield torch.Generator().manual_seed(seed)
 
 
 def metadata(network_training: dict[str, Any]) -> dict[str, Any]:
