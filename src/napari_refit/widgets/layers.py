@@ -153,8 +153,8 @@ class Outputs:
             self._stale.add("labels")
         return True
 
-    def make_next(self) -> str:
-        """Make the next layer that was never made, and show the latest result in it; returns its role."""
+    def make_next(self) -> None:
+        """Make the next layer that was never made, and show the latest result in it."""
         role = self.unmade[0]
         self.make((role,))
         layer = self[role]
@@ -164,7 +164,6 @@ class Outputs:
                 self._covered[1][role] = np.array(finest(layer)[expression(index, len(self.shape))])
             self._show_result(role, index, self._last["result"])
             self.refresh()
-        return role
 
     def write_coarse(self, index: PlaneIndex, result: Any) -> None:
         """Show a coarse answer; `drop_coarse` puts back what it covers, unless a sharp one was written since."""

@@ -50,14 +50,16 @@ class LookAhead(QObject):
         self._timer.stop()
 
     def _begin(self) -> None:
-        if self._loop.busy:
+        from napari_refit.warming import all_ready, warm_up
+
+        if self._loop.busy or (self._next is None and all_ready()):
             return
         neighbouring = None if self._next is None else self._bench.look_ahead(*self._next)
 
         def ahead(task: Task) -> None:
             if neighbouring is not None:
                 neighbouring(task)
-            _warm_up(task)
+            warm_up(task.cancelled)
 
         self._loop.work_ahead(ahead)
 
