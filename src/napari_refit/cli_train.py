@@ -26,6 +26,7 @@ from napari_refit.params import IntensityParams
 
 # The others are set with --set.
 OFFERED = (
+    "learner",
     "architecture",
     "weights",
     "input_size",

@@ -92,7 +92,7 @@ def option(default: Any, *, title: str, help: str, advanced: bool = False) -> An
 
 
 def declarations(group: type[BaseModel]) -> Iterator[Declaration]:
-    """Yield the declarations of a parameter group, in their order.
+    """Yield the declarations of a parameter group, in their order; groups within it have declarations of their own.
 
     Examples
     --------
@@ -102,7 +102,17 @@ def declarations(group: type[BaseModel]) -> Iterator[Declaration]:
     ('threshold', 'float', 0.0, 1.0)
     """
     for name, field in group.model_fields.items():
-        yield _declaration(name, field)
+        if name not in subgroups(group):
+            yield _declaration(name, field)
+
+
+def subgroups(group: type[BaseModel]) -> dict[str, type[BaseModel]]:
+    """The groups that are within a group, by name."""
+    return {
+        name: field.annotation
+        for name, field in group.model_fields.items()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+    }
 
 
 def _declaration(name: str, field: FieldInfo) -> Declaration:

@@ -300,7 +300,10 @@ class CamParams(Parameters):
     """From the classifier to response maps."""
 
     method: str = option(
-        "gradcam", title="CAM method", help="Any method of the installed grad-cam package that returns a map."
+        "gradcam",
+        title="CAM method",
+        help="Any method of the installed grad-cam package that returns a map. "
+        "Networks with response maps of their own (SEAM, WSS-CMER, FSSS) show those instead.",
     )
     layer: str = option(
         "",

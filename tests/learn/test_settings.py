@@ -44,7 +44,7 @@ def test_texts_become_values() -> None:
         ("epochs", "many", "epochs = 'many'"),
         ("learning_rate", "nan", "learning_rate"),
         ("balance", "fair", "batches"),
-        ("qqq", "1", "there are: architecture"),
+        ("qqq", "1", "there are: learner, architecture"),
     ],
 )
 def test_wrong_texts_are_named(key: str, value: str, words: str) -> None:

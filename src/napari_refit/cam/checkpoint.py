@@ -34,6 +34,8 @@ class CheckpointMetadata(BaseModel):
     ----------
     architecture : str
         A torchvision classifier's name, or one of our own.
+    settings : dict
+        What else is needed to build it (see `napari_refit.cam.own_maps.build_own`).
     classes : tuple of str
         One name per output, in their order.
     background : int or None
@@ -54,6 +56,7 @@ class CheckpointMetadata(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     architecture: str
+    settings: dict[str, Any] = Field(default_factory=dict)
     classes: tuple[str, ...] = Field(min_length=1)
     background: int | None = None
     activation: Literal["softmax", "sigmoid"] = "softmax"

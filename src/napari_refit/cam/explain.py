@@ -22,7 +22,8 @@ from napari_refit.cam.layers import evaluating, find_layer, untouched
 from napari_refit.cam.methods import find_key, find_method
 from napari_refit.cam.tap import Tap
 
-_MIRRORS: dict[str, tuple[tuple[int, ...], ...]] = {"flips": ((), (3,), (2,), (2, 3))}
+MIRRORS: dict[str, tuple[tuple[int, ...], ...]] = {"flips": ((), (3,), (2,), (2, 3))}
+"""Smoothing to the axes of (N, C, H, W) that each of its runs turns round."""
 _COMPARED = 3
 # They draw from numpy's global generator: weights, or the start of an eigenvector search.
 _RANDOM_METHODS = frozenset({"randomcam", "kpcacam"})
@@ -98,11 +99,11 @@ def _natively(tap: Tap, x: Tensor, targets: Sequence[int], key: str, smoothing: 
     """None where the network lets no gradient through while its first part runs without."""
     maps: list[Tensor] = []
     logits: Tensor | None = None
-    for mirror in _MIRRORS.get(smoothing, ((),)):
-        found = gradient_maps(tap, _mirrored(x, mirror), targets, COMBINE[key], logits)
+    for mirror in MIRRORS.get(smoothing, ((),)):
+        found = gradient_maps(tap, mirrored(x, mirror), targets, COMBINE[key], logits)
         if found is None:
             return None
-        maps.append(_mirrored(found[0], mirror))
+        maps.append(mirrored(found[0], mirror))
         # The first run, of the image as it is, decides what all explain.
         logits = found[1] if logits is None else logits
     assert logits is not None
@@ -113,12 +114,13 @@ def _by_package(
     tap: Tap, x: Tensor, targets: Sequence[int], key: str, smoothing: str, activation: str
 ) -> Explanation:
     run = _MethodRun(key, tap, activation, smoothing == "eigen")
-    mirrors = _MIRRORS.get(smoothing, ((),))
-    maps = [_mirrored(run(_mirrored(x, mirror), targets), mirror) for mirror in mirrors]
+    mirrors = MIRRORS.get(smoothing, ((),))
+    maps = [mirrored(run(mirrored(x, mirror), targets), mirror) for mirror in mirrors]
     return Explanation(torch.stack(maps).mean(0), run.logits.float())
 
 
-def _mirrored(values: Tensor, axes: tuple[int, ...]) -> Tensor:
+def mirrored(values: Tensor, axes: tuple[int, ...]) -> Tensor:
+    """Values with some axes turned round."""
     return values.flip(axes) if axes else values
 
 

@@ -15,6 +15,7 @@ from napari_refit.cam.architectures import PUBLISHED_CLASSES, build, list_archit
 from napari_refit.cam.checkpoint import SUFFIXES, CheckpointMetadata, read_metadata, read_state
 from napari_refit.cam.classifier import Classifier
 from napari_refit.cam.efficientnet_lite import DEVIATION, EFFICIENTNET_LITE0, MEAN, own_names
+from napari_refit.cam.own_maps import OWN_NETWORKS, build_own
 from napari_refit.errors import ReadError
 
 # Fixed by construction, and not to be read off the module.
@@ -95,7 +96,7 @@ def _from_file(path: Path, arch: str | None, classes: Sequence[str] | None) -> C
     elif classes and len(classes) != len(metadata.classes):
         raise ValueError(f"{path} has {len(metadata.classes)} classes, got {len(classes)} names")
     try:
-        module = build(metadata.architecture, len(metadata.classes), metadata.in_channels)
+        module = _module(metadata)
     except ValueError as error:
         raise ReadError(path, str(error)) from error
     _fill(path, module, state, metadata.architecture)
@@ -112,6 +113,13 @@ def _from_file(path: Path, arch: str | None, classes: Sequence[str] | None) -> C
         name=path.stem,
         checksum=_checksum(path),
     )
+
+
+def _module(metadata: CheckpointMetadata) -> nn.Module:
+    count = len(metadata.classes)
+    if metadata.architecture in OWN_NETWORKS:
+        return build_own(metadata.architecture, count, metadata.in_channels, metadata.settings)
+    return build(metadata.architecture, count, metadata.in_channels)
 
 
 def _describe(

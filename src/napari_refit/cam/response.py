@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from napari_refit.cam import explain
 from napari_refit.cam.classifier import PREDICTED, Classifier, load_classifier
 from napari_refit.cam.methods import ONE_PLANE_AT_A_TIME, find_key
+from napari_refit.cam.own_maps import MapsItself, own_explanation
 from napari_refit.devices import Notice, out_of_memory, say, torch_device
 from napari_refit.errors import Cancelled
 from napari_refit.params import CamParams
@@ -31,7 +32,8 @@ class Responses:
     Attributes
     ----------
     maps : float32 array, shape (N, n, H, W)
-        Min-max normalised to [0, 1] per plane and class; 0 where the raw map is flat.
+        Min-max normalised to [0, 1] per plane and class; 0 where the raw map is flat. Of a network whose own maps
+        are in [0, 1]: as they are.
     evidence : float32 array, shape (N, n)
         The largest value of the raw map. For FullGrad and SESS, which normalise inside, it is relative.
     raw : float32 array, shape (N, n, H, W)
@@ -43,7 +45,7 @@ class Responses:
         a background, it is the highest. Sigmoid: its logit is above 0. For ``PREDICTED``: the most likely class
         is not the background.
     layers : tuple of str
-        The layers that the maps were read at.
+        The layers that the maps were read at; none where the network makes them itself.
     """
 
     maps: np.ndarray
@@ -79,7 +81,8 @@ def compute_responses(
     class_indices : sequence of int
         Which classes; ``PREDICTED`` (-1) is the most likely one, plane by plane.
     params : CamParams, optional
-        ``method``, ``layer``, ``smoothing`` and ``batch_size`` are used here; the gate is the pipeline's.
+        ``method``, ``layer``, ``smoothing`` and ``batch_size`` are used here; the gate is the pipeline's. A network
+        that makes its own maps (`napari_refit.cam.own_maps`) is asked for those, whatever the method.
     device : str or torch.device, optional
         The classifier is moved there and stays there; None: where it is.
     cancelled : callable, optional
@@ -244,17 +247,22 @@ def _batch(
     cancelled: Callable[[], bool] | None,
 ) -> Responses:
     x = classifier.prepare(planes, classifier.device)
-    layer = params.layer or classifier.default_layer(x)
-    found = explain.explain(
-        classifier.module,
-        x,
-        targets,
-        method=params.method,
-        layer=layer,
-        smoothing=params.smoothing,
-        activation=classifier.activation,
-        cancelled=cancelled,
-    )
+    own = classifier.module if isinstance(classifier.module, MapsItself) else None
+    layers: tuple[str, ...] = ()
+    if own is not None:
+        found = own_explanation(own, x, targets, params.smoothing, cancelled)
+    else:
+        layers = (params.layer or classifier.default_layer(x),)
+        found = explain.explain(
+            classifier.module,
+            x,
+            targets,
+            method=params.method,
+            layer=layers[0],
+            smoothing=params.smoothing,
+            activation=classifier.activation,
+            cancelled=cancelled,
+        )
     if found.logits.shape[1] != len(classifier.classes):
         raise ValueError(
             f"{classifier.name} returns {found.logits.shape[1]} values, "
@@ -262,6 +270,8 @@ def _batch(
         )
     raw = _resized(found.raw, (planes.shape[1], planes.shape[2]))
     maps, evidence = _min_max(raw)
+    if own is not None and own.maps_are_scaled:
+        maps = raw.clamp(0, 1)
     logits = found.logits.cpu()
     believed = logits.sigmoid() if classifier.activation == "sigmoid" else logits.softmax(1)
     return Responses(
@@ -271,7 +281,7 @@ def _batch(
         logits=logits.numpy(),
         probabilities=believed.numpy(),
         predicted=_predicted(classifier, logits.numpy(), targets),
-        layers=(layer,),
+        layers=layers,
     )
 
 

@@ -94,11 +94,12 @@ def resumed_params(out: Path, params: TrainingParams, given: Sequence[str]) -> T
         place, before = sidecar_path(fold_path(out, 1)), TrainingParams.model_validate(done["parameters"])
     else:
         return params
+    made, wanted = before.items(), params.items()
     for name in given:
-        if getattr(before, name) != getattr(params, name):
+        if made[name] != wanted[name]:
             raise ReadError(
                 place,
-                f"was made with {name} = {getattr(before, name)!r}, not {getattr(params, name)!r}: "
+                f"was made with {name} = {made[name]!r}, not {wanted[name]!r}: "
                 "go on with the same, or start anew (--overwrite)",
             )
     return before

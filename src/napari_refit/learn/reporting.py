@@ -118,7 +118,8 @@ def make_result(run: Run) -> TrainingResult:
         "versions": {name: version(name) for name in ("napari-refit", "torch", "torchvision", "numpy")},
     }
     metadata = CheckpointMetadata(
-        architecture=params.architecture,
+        architecture=run.start.architecture,
+        settings=plain(run.start.settings),
         classes=samples.classes,
         background=run.background,
         activation="softmax" if run.exclusive else "sigmoid",

@@ -17,6 +17,7 @@ from napari_refit.errors import Cancelled
 from napari_refit.learn import scores
 from napari_refit.learn.augment import augment
 from napari_refit.learn.feeding import ImageStore, Progress, ahead, class_groups, epoch_batches
+from napari_refit.learn.lessons import Lesson
 from napari_refit.learn.optimising import learning_rate, make_loss, make_optimiser
 from napari_refit.learn.reporting import background_of
 from napari_refit.learn.reproducible import mixed
@@ -36,13 +37,15 @@ class Run:
         params: TrainingParams,
         split: Split,
         store: ImageStore,
+        lesson: Lesson,
         start: Start,
         device: torch.device,
         dtype: torch.dtype,
         machine: dict[str, Any],
     ) -> None:
         self.samples, self.params, self.split, self.store = samples, params, split, store
-        self.device, self.dtype, self.machine, self.start = device, dtype, machine, start
+        self.device, self.dtype, self.machine = device, dtype, machine
+        self.lesson, self.start = lesson, start
         self.exclusive = samples.labels.ndim == 1
         self.background = background_of(samples, params.background)
         self.shown = presence(samples)
@@ -100,7 +103,8 @@ class Run:
                 done = (epoch - 1) * self.steps + number
                 progress(done, params.epochs * self.steps, f"epoch {epoch} of {params.epochs}")
             rate = learning_rate(params, (epoch - 1) * self.steps + number, self.steps)
-            logits, loss = self._step(images, indices, rate)
+            chance = torch.Generator().manual_seed(mixed(seed, epoch, number, 1))
+            logits, loss = self._step(images, indices, rate, chance)
             if not math.isfinite(loss):
                 raise FloatingPointError(
                     f"the loss became {loss} in epoch {epoch}; lower learning_rate ({params.learning_rate:g})"
@@ -126,15 +130,15 @@ class Run:
         self.seconds += row["seconds"]
         return row
 
-    def _step(self, images: Tensor, indices: NDArray[np.int64], rate: float) -> tuple[Tensor, float]:
+    def _step(
+        self, images: Tensor, indices: NDArray[np.int64], rate: float, chance: torch.Generator
+    ) -> tuple[Tensor, float]:
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         targets = torch.from_numpy(self.shown[indices]).to(self.device, torch.float32)
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            answer = self.network(images)
-        # Inception answers with its auxiliary classifier while training.
-        logits = (answer if isinstance(answer, Tensor) else answer[0]).float()
-        loss = self.loss(logits, targets)
+            outcome = self.lesson.forward(self.network, images, chance)
+        logits, loss = self.lesson.loss(outcome, targets, self.loss)
         self.optimiser.zero_grad()
         self.scaler.scale(loss).backward()
         if self.params.gradient_clip > 0:

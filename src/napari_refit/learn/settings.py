@@ -6,16 +6,29 @@ import difflib
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
-from napari_refit.declare import Parameters, number, option
+from napari_refit.declare import Parameters, declarations, number, option, subgroups
 
-__all__ = ["TrainingParams"]
+__all__ = ["CmerParams", "SeamParams", "TrainingParams"]
+
+
+class SeamParams(Parameters):
+    """Of SEAM (Wang et al. 2020)."""
+
+
+class CmerParams(Parameters):
+    """Of WSS-CMER (Patel and Dolz 2022)."""
 
 
 class TrainingParams(Parameters):
-    """How a classifier is trained from image-level labels."""
+    """How a network is trained from image-level labels."""
 
+    learner: Literal["classifier"] = option(
+        "classifier",
+        title="Learner",
+        help="classifier: for Grad-CAM and ReFit.",
+    )
     architecture: str = option(
         "efficientnet-lite0",
         title="Architecture",
@@ -212,12 +225,16 @@ class TrainingParams(Parameters):
         advanced=True,
     )
 
+    seam: SeamParams = Field(default_factory=SeamParams)
+    cmer: CmerParams = Field(default_factory=CmerParams)
+
     def with_texts(self, assignments: Mapping[str, Any]) -> TrainingParams:
         """A copy with parameters set from texts, as ``--set key=value`` does.
 
         Parameters
         ----------
         assignments : mapping of str to str or value
+            Parameters of a learner are called ``seam.name``.
 
         Raises
         ------
@@ -233,26 +250,31 @@ class TrainingParams(Parameters):
         ...
         ValueError: unknown training parameter 'epoch'; did you mean epochs?
         """
-        for key in assignments:
-            if key not in type(self).model_fields:
-                near = difflib.get_close_matches(key, type(self).model_fields, n=3)
-                hint = (
-                    f"did you mean {' or '.join(near)}?"
-                    if near
-                    else f"there are: {', '.join(type(self).model_fields)}"
-                )
+        values = self.model_dump()
+        known = list(self.items())
+        for key, value in assignments.items():
+            if key not in known:
+                near = difflib.get_close_matches(key, known, n=3)
+                hint = f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(known)}"
                 raise ValueError(f"unknown training parameter {key!r}; {hint}")
+            group, _, name = key.rpartition(".")
+            (values[group] if group else values)[name] = value
         try:
-            return type(self).model_validate({**self.model_dump(), **assignments})
+            return type(self).model_validate(values)
         except ValidationError as error:
             first = error.errors()[0]
             name = ".".join(str(part) for part in first["loc"])
             raise ValueError(f"{name} = {first['input']!r}: {first['msg'].lower()}") from None
 
+    def items(self) -> dict[str, Any]:
+        """Key and value of every parameter, those of a learner as ``seam.name``."""
+        found = {item.name: getattr(self, item.name) for item in declarations(type(self))}
+        for group, model in subgroups(type(self)).items():
+            values = getattr(self, group)
+            found |= {f"{group}.{item.name}": getattr(values, item.name) for item in declarations(model)}
+        return found
+
     def changed(self) -> dict[str, Any]:
-        """Names and values that differ from the defaults, in the order of declaration."""
-        return {
-            name: getattr(self, name)
-            for name, field in type(self).model_fields.items()
-            if getattr(self, name) != field.default
-        }
+        """Keys and values that differ from the defaults, in the order of declaration."""
+        usual = type(self)().items()
+        return {key: value for key, value in self.items().items() if value != usual[key]}

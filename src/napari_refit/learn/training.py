@@ -11,6 +11,7 @@ import torch
 
 from napari_refit.devices import out_of_memory, torch_device
 from napari_refit.learn.feeding import ImageStore, Progress, count_channels
+from napari_refit.learn.lessons import find_lesson
 from napari_refit.learn.optimising import precision
 from napari_refit.learn.reporting import TrainingResult, background_of, make_result
 from napari_refit.learn.reproducible import mixed, reproducible
@@ -19,7 +20,6 @@ from napari_refit.learn.samples import Samples, check_samples, presence
 from napari_refit.learn.settings import TrainingParams
 from napari_refit.learn.splits import Split, split_patients
 from napari_refit.learn.state import check_fits, read_state, save_state
-from napari_refit.learn.weights import starting_network
 
 __all__ = ["TrainingResult", "check_labels", "train"]
 
@@ -103,8 +103,8 @@ def train(
     with reproducible(where, params.threads) as threads, _memory(where, params):
         torch.manual_seed(mixed(params.seed, 0))
         channels = count_channels(samples, params.channels)
-        classes = len(samples.classes)
-        start = starting_network(params.architecture, params.weights, classes, channels, params.input_size)
+        lesson = find_lesson(params.learner)
+        start = lesson.start(samples, params, channels)
         store = ImageStore(
             samples, params.input_size, channels, int(params.cache * _GIB), progress, cancelled
         )
@@ -114,7 +114,7 @@ def train(
             "precision": str(dtype).removeprefix("torch."),
             "torch": str(torch.__version__),
         }
-        run = Run(samples, params, split, store, start, where, dtype, machine)
+        run = Run(samples, params, split, store, lesson, start, where, dtype, machine)
         if before is not None:
             check_fits(Path(str(resume_from)), before, params, run.data, machine)
             run.restore(before)

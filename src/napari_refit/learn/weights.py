@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,12 +28,18 @@ class Start:
         What it expects, one value per channel; None: whatever fits the images.
     source : str
         For reports.
+    architecture : str
+        As a checkpoint names it.
+    settings : dict
+        What else is needed to build it (see `napari_refit.cam.own_maps.build_own`).
     """
 
     module: nn.Module
     mean: tuple[float, ...] | None
     std: tuple[float, ...] | None
     source: str
+    architecture: str
+    settings: dict[str, Any] = field(default_factory=dict)
 
 
 def starting_network(architecture: str, weights: str, n_classes: int, in_channels: int, size: int) -> Start:
@@ -72,7 +79,7 @@ def starting_network(architecture: str, weights: str, n_classes: int, in_channel
         ways = "none, imagenet" if architecture != PHANTOM_CNN else "none"
         raise ValueError(f"weights {weights!r} are no file ({', '.join(SUFFIXES)}) and none of: {ways}")
     _try(module, architecture, n_classes, in_channels, size)
-    return Start(module, _fitted(mean, in_channels), _fitted(std, in_channels), source)
+    return Start(module, _fitted(mean, in_channels), _fitted(std, in_channels), source, architecture)
 
 
 def _fitted(values: tuple[float, ...] | None, channels: int) -> tuple[float, ...] | None:
