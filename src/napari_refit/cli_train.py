@@ -142,9 +142,10 @@ def _print_report(out: Path, report: dict[str, Any]) -> None:
         areas = ", ".join("–" if area is None else f"{area:.3f}" for area in report["auroc_by_fold"])
         print(f"{out.stem}: {len(report['folds'])} folds, AUROC of each on its own patients {areas}")
     else:
+        params = report["parameters"]
+        what = params["architecture"] if params["learner"] == "classifier" else params["learner"]
         print(
-            f"{out}: {report['parameters']['architecture']}, best epoch {report['best_epoch']} of "
-            f"{report['epochs']}, {report['seconds']:.0f} s"
+            f"{out}: {what}, best epoch {report['best_epoch']} of {report['epochs']}, {report['seconds']:.0f} s"
         )
     for part in ("validation", "test"):
         found = report.get(part)

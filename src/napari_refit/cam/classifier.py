@@ -27,6 +27,8 @@ _STAGES: weakref.WeakKeyDictionary[nn.Module, tuple[Any, dict[tuple[int, int], s
 
 # ITU-R BT.601, as for the grey values of a photograph.
 _GREY = (0.299, 0.587, 0.114)
+# A network of other channels was taught modalities, none of which stands for another.
+_COLOUR = (3, 4)
 
 
 class Classifier:
@@ -186,7 +188,7 @@ class Classifier:
         ----------
         planes : array, shape (N, H, W) or (N, H, W, C)
             Real numbers in [0, 1]; NaN and infinite values count as 0. Grey planes are repeated for a network of
-            several channels; colour becomes grey for a network of one; a fourth channel (alpha) is dropped.
+            three or four channels; colour becomes grey for a network of one; a fourth channel (alpha) is dropped.
         device : torch.device, optional
             Where to compute; the CPU when left out.
 
@@ -227,7 +229,7 @@ class Classifier:
         channels = x.shape[1]
         if channels == self.in_channels:
             return x
-        if channels == 1:
+        if channels == 1 and self.in_channels in _COLOUR:
             # Repeated once it has its final size.
             return x
         if channels in (3, 4) and self.in_channels in (1, 3):

@@ -14,7 +14,9 @@ from napari_refit.cam.explain import MIRRORS, Explanation, mirrored
 from napari_refit.cam.layers import evaluating
 from napari_refit.errors import Cancelled
 
-OWN_NETWORKS: dict[str, str] = {}
+OWN_NETWORKS: dict[str, str] = {
+    "cmer": "napari_refit.cam.cmer_network:build_cmer",
+}
 """Architecture to the function that builds it, as ``"module:function"``; it is called as `build_own` calls it."""
 
 

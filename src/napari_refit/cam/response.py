@@ -157,10 +157,11 @@ def response_maps(
     model : Classifier, torch.nn.Module, str or path-like
         See `load_classifier`.
     image : array
-        One image ``(H, W)``, ``(H, W, 1)``, ``(H, W, 3)`` or ``(H, W, 4)`` (alpha is dropped), or a batch
-        ``(N, H, W)`` or ``(N, H, W, C)``. An array of three axes is one image if its last axis has 1, 3 or 4 entries,
-        else a batch. Floating-point values within [0, 1] are taken as they are; integers and values outside are
-        scaled so that the smallest of the whole array becomes 0 and the largest 1. NaN and infinite values are 0.
+        One image ``(H, W)``, ``(H, W, 1)``, ``(H, W, 3)``, ``(H, W, 4)`` (alpha is dropped) or of as many channels as
+        the model takes, or a batch ``(N, H, W)`` or ``(N, H, W, C)``. An array of three axes is one image if its last
+        axis has 1, 3, 4 or so many entries, else a batch. Floating-point values within [0, 1] are taken as they are;
+        integers and values outside are scaled so that the smallest of the whole array becomes 0 and the largest 1.
+        NaN and infinite values are 0.
     classes : str, int or sequence of them, optional
         Names or indices; ``"predicted"`` is the most likely class of each image. None: all but the background.
     method : str
@@ -194,9 +195,9 @@ def response_maps(
         raise ValueError(
             f"image must be (H, W), (H, W, 3) or a batch of them, not empty, got shape {array.shape}"
         )
-    single = array.ndim == 2 or (array.ndim == 3 and array.shape[-1] in (1, 3, 4))
-    planes = _unit_range(array)[None] if single else _unit_range(array)
     classifier = load_classifier(model)
+    single = array.ndim == 2 or (array.ndim == 3 and array.shape[-1] in (1, 3, 4, classifier.in_channels))
+    planes = _unit_range(array)[None] if single else _unit_range(array)
     home = classifier.device
     try:
         found = compute_responses(

@@ -17,7 +17,10 @@ from napari_refit.learn.samples import Samples
 from napari_refit.learn.settings import TrainingParams
 from napari_refit.learn.weights import Start, starting_network
 
-LESSONS: dict[str, str] = {"classifier": "napari_refit.learn.lessons:ClassifierLesson"}
+LESSONS: dict[str, str] = {
+    "classifier": "napari_refit.learn.lessons:ClassifierLesson",
+    "cmer": "napari_refit.learn.cmer:CmerLesson",
+}
 """Value of ``TrainingParams.learner`` to the lesson, as ``"module:class"``."""
 
 

@@ -20,14 +20,67 @@ class SeamParams(Parameters):
 class CmerParams(Parameters):
     """Of WSS-CMER (Patel and Dolz 2022)."""
 
+    width: int = number(
+        16, 2, 256, unit="channels", step=4, log=True, title="Width", help="Of the networks' finest level."
+    )
+    modality: Literal["average", "first", "second", "third", "fourth"] = option(
+        "average",
+        title="Maps of",
+        help="average: the mean over the modalities; first, second, ...: those of one modality.",
+    )
+    temperature: float = number(
+        10.0,
+        0.1,
+        100.0,
+        step=1,
+        title="Temperature",
+        help="Logits are divided by it before modalities are asked to agree.",
+        advanced=True,
+    )
+    agreement_weight: float = number(
+        0.5, 0.0, 100.0, step=0.1, title="Agreement", help="Weight of what the modalities' answers differ by."
+    )
+    equivariance_weight: float = number(
+        1.0,
+        0.0,
+        100.0,
+        step=0.1,
+        title="Equivariance",
+        help="Weight of what maps of an image and of its moved copy differ by.",
+    )
+    cross_weight: float = number(
+        1.0,
+        0.0,
+        100.0,
+        step=0.1,
+        title="Cross-modality equivariance",
+        help="Weight of what maps of two modalities differ by.",
+    )
+    shift: float = number(
+        0.3,
+        0.0,
+        0.9,
+        step=0.05,
+        title="Shift",
+        help="Furthest that a copy is shifted, as a fraction of the image's side.",
+    )
+    rescaling: float = number(
+        0.2,
+        0.0,
+        0.9,
+        step=0.05,
+        title="Rescaling",
+        help="By how much a copy grows or shrinks at most, as a fraction.",
+    )
+
 
 class TrainingParams(Parameters):
     """How a network is trained from image-level labels."""
 
-    learner: Literal["classifier"] = option(
+    learner: Literal["classifier", "cmer"] = option(
         "classifier",
         title="Learner",
-        help="classifier: for Grad-CAM and ReFit.",
+        help="classifier: for Grad-CAM and ReFit; cmer: WSS-CMER, for images of two modalities or more.",
     )
     architecture: str = option(
         "efficientnet-lite0",
