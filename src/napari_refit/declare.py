@@ -15,6 +15,13 @@ class Parameters(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
+    def items(self) -> dict[str, Any]:
+        """Key and value of every parameter, those of a group within as ``group.name``."""
+        found = {item.name: getattr(self, item.name) for item in declarations(type(self))}
+        for group in subgroups(type(self)):
+            found |= {f"{group}.{name}": value for name, value in getattr(self, group).items().items()}
+        return found
+
 
 @dataclass(frozen=True)
 class Declaration:

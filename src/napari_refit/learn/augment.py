@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -32,35 +33,86 @@ def augment(images: Tensor, params: TrainingParams, draw: torch.Generator) -> Te
     Tensor
         Of the same shape, in [0, 1].
     """
-    moved = torch.stack([_moved(image, params, draw) for image in images])
+    moved = torch.stack([_Move.drawn(params, draw).of_image(image) for image in images])
     return _relit(moved, params, draw)
 
 
-def _moved(image: Tensor, params: TrainingParams, draw: torch.Generator) -> Tensor:
-    chance = torch.rand(8, generator=draw).tolist()
-    sides = [2 * value - 1 for value in chance]
-    if chance[0] < params.flip_horizontal:
-        image = functional.horizontal_flip(image)
-    if chance[1] < params.flip_vertical:
-        image = functional.vertical_flip(image)
-    if max(params.rotation, params.translation, params.scaling) > 0:
-        height, width = image.shape[-2:]
-        image = functional.affine(
-            image,
+def augment_together(
+    images: Tensor, labels: Tensor, params: TrainingParams, draw: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Change images as `augment` does, and move their label maps along.
+
+    Parameters
+    ----------
+    images : Tensor, shape (N, C, H, W)
+        Floats in [0, 1].
+    labels : Tensor of uint8, shape (N, H, W)
+        The class of each pixel, 0 background.
+    params : TrainingParams
+    draw : torch.Generator
+
+    Returns
+    -------
+    images, labels : Tensor
+        The images that `augment` gives for the same ``draw``; labels are taken from the nearest pixel, and what comes
+        in from outside is background.
+    """
+    moves = [_Move.drawn(params, draw) for _ in images]
+    moved = torch.stack([move.of_image(image) for move, image in zip(moves, images, strict=True)])
+    followed = torch.stack([move.of_labels(label) for move, label in zip(moves, labels, strict=True)])
+    return _relit(moved, params, draw), followed
+
+
+@dataclass(frozen=True)
+class _Move:
+    """What one image undergoes before it is re-lit; shift in fractions of a side."""
+
+    mirrored: bool
+    upside_down: bool
+    angle: float
+    shift: tuple[float, float]
+    scale: float
+    blur: float
+
+    @classmethod
+    def drawn(cls, params: TrainingParams, draw: torch.Generator) -> _Move:
+        chance = torch.rand(8, generator=draw).tolist()
+        sides = [2 * value - 1 for value in chance]
+        return cls(
+            mirrored=chance[0] < params.flip_horizontal,
+            upside_down=chance[1] < params.flip_vertical,
             angle=sides[2] * params.rotation,
-            translate=[
-                round(sides[3] * params.translation * width),
-                round(sides[4] * params.translation * height),
-            ],
+            shift=(sides[3] * params.translation, sides[4] * params.translation),
             scale=(1 + params.scaling) ** sides[5],
-            shear=[0.0, 0.0],
-            interpolation=InterpolationMode.BILINEAR,
+            blur=chance[6] * params.blur,
         )
-    sigma = chance[6] * params.blur
-    if sigma >= _LEAST_BLUR:
-        kernel = 2 * math.ceil(3 * sigma) + 1
-        image = functional.gaussian_blur(image, [kernel, kernel], [sigma, sigma])
-    return image
+
+    def of_image(self, image: Tensor) -> Tensor:
+        image = self._placed(image, InterpolationMode.BILINEAR)
+        if self.blur < _LEAST_BLUR:
+            return image
+        kernel = 2 * math.ceil(3 * self.blur) + 1
+        return functional.gaussian_blur(image, [kernel, kernel], [self.blur, self.blur])
+
+    def of_labels(self, labels: Tensor) -> Tensor:
+        return self._placed(labels[None], InterpolationMode.NEAREST)[0]
+
+    def _placed(self, image: Tensor, interpolation: InterpolationMode) -> Tensor:
+        if self.mirrored:
+            image = functional.horizontal_flip(image)
+        if self.upside_down:
+            image = functional.vertical_flip(image)
+        if (self.angle, self.shift, self.scale) == (0, (0, 0), 1):
+            return image
+        height, width = image.shape[-2:]
+        return functional.affine(
+            image,
+            angle=self.angle,
+            translate=[round(self.shift[0] * width), round(self.shift[1] * height)],
+            scale=self.scale,
+            shear=[0.0, 0.0],
+            interpolation=interpolation,
+        )
 
 
 def _relit(images: Tensor, params: TrainingParams, draw: torch.Generator) -> Tensor:

@@ -15,6 +15,7 @@ from napari_refit.intensity import IntensityRange, measure_range, normalise
 from napari_refit.io.datasets import (
     Dataset,
     ImageLabels,
+    Slice,
     TrainingSet,
     find_dataset,
     image_labels,
@@ -60,6 +61,7 @@ class DatasetSamples:
         rows = training.labels.rows
         self.labels, self.classes = _numbered(training.labels)
         self.patients: Sequence[str] = _patients(training.labels)
+        self.cases: Sequence[str] = [row.case for row in rows]
         self.names: Sequence[str] = [
             row.case if row.index is None else f"{row.case}, slice {row.index}" for row in rows
         ]
@@ -77,11 +79,20 @@ class DatasetSamples:
         ReadError
             If a file cannot be read.
         """
-        row = self._training.labels.rows[index]
-        plane = self._training.read(row.slice)
+        return self.plane(self._training.labels.rows[index].slice)
+
+    def plane(self, place: Slice) -> NDArray[np.float32]:
+        """Any plane of a case, labelled or not, scaled as `image` does.
+
+        Raises
+        ------
+        ReadError
+            If a file cannot be read.
+        """
+        plane = self._training.read(place)
         if self._training.preparation.scaling != "none":
             return np.nan_to_num(plane, nan=0.0).clip(0, 1).astype(np.float32)
-        return normalise(plane, self._range(row.case, plane), self.intensity)
+        return normalise(plane, self._range(place.case, plane), self.intensity)
 
     def _range(self, case: str, plane: NDArray[Any]) -> IntensityRange:
         if self.intensity.scope == "slice":

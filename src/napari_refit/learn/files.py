@@ -6,11 +6,13 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
+from napari_refit.declare import Parameters
 from napari_refit.errors import ReadError, WriteError
 from napari_refit.io.sidecar import file_checksum, plain, sidecar_path, write_sidecar
 from napari_refit.learn import scores
@@ -23,6 +25,7 @@ from napari_refit.learn.state import read_state
 from napari_refit.learn.training import check_labels, train
 
 SUFFIX = ".safetensors"
+P = TypeVar("P", bound=Parameters)
 
 
 @dataclass(frozen=True)
@@ -65,35 +68,40 @@ def fold_path(out: Path, fold: int) -> Path:
     return out.with_name(f"{out.stem}-fold{fold}{out.suffix}")
 
 
-def resumed_params(out: Path, params: TrainingParams, given: Sequence[str]) -> TrainingParams:
+def resumed_params(out: Path, params: P, given: Sequence[str]) -> P:
     """Parameters of the unfinished training of ``out``, so that they need not be said again.
 
     Parameters
     ----------
     out : Path
-    params : TrainingParams
+    params : Parameters
+        `TrainingParams`, or those of another kind of training.
     given : sequence of str
         Names of the parameters that were said; the others are taken from the state file.
 
     Returns
     -------
-    TrainingParams
+    Parameters
         ``params`` where there is no unfinished training.
 
     Raises
     ------
     ReadError
-        If the state cannot be read, or was made with another value of what is given.
+        If the state cannot be read, is of another kind of training, or was made with another value of what is given.
     """
     places = [state_path(path) for path in (out, *(fold_path(out, fold) for fold in range(1, 21)))]
     place = next((path for path in places if path.exists()), None)
     if place is not None:
-        before = TrainingParams.model_validate(read_state(place).parameters)
+        values = read_state(place).parameters
     elif (done := _report(fold_path(out, 1))) is not None:
         # Stopped between two folds.
-        place, before = sidecar_path(fold_path(out, 1)), TrainingParams.model_validate(done["parameters"])
+        place, values = sidecar_path(fold_path(out, 1)), done["parameters"]
     else:
         return params
+    try:
+        before = type(params).model_validate(values)
+    except ValidationError:
+        raise ReadError(place, "is of another kind of training; start anew (--overwrite)") from None
     made, wanted = before.items(), params.items()
     for name in given:
         if made[name] != wanted[name]:

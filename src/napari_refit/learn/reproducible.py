@@ -1,4 +1,4 @@
-"""Chance that can be repeated: fixed random states, thread counts and algorithms, put back afterwards."""
+"""What surrounds a training: chance that can be repeated, and what to do where memory runs out."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
+
+from napari_refit.devices import out_of_memory
 
 
 @contextmanager
@@ -45,6 +47,25 @@ def reproducible(device: torch.device, threads: int = 0) -> Iterator[int]:
             torch.set_num_threads(before)
             torch.use_deterministic_algorithms(deterministic, warn_only=warns)
             torch.backends.cudnn.benchmark = benchmark
+
+
+@contextmanager
+def enough_memory(device: torch.device, batch_size: int, input_size: int) -> Iterator[None]:
+    """Within: where the memory of a device runs out, the error says what to lower.
+
+    Raises
+    ------
+    MemoryError
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        raise MemoryError(
+            f"the memory of {device} does not suffice for batches of {batch_size} at {input_size} px; "
+            "lower batch_size or input_size"
+        ) from error
 
 
 def mixed(*numbers: int) -> int:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
-from napari_refit.declare import Parameters, declarations, number, option, subgroups
+from napari_refit.declare import Parameters, number, option
 
 __all__ = ["CmerParams", "SeamParams", "TrainingParams"]
 
@@ -318,14 +318,6 @@ class TrainingParams(Parameters):
             first = error.errors()[0]
             name = ".".join(str(part) for part in first["loc"])
             raise ValueError(f"{name} = {first['input']!r}: {first['msg'].lower()}") from None
-
-    def items(self) -> dict[str, Any]:
-        """Key and value of every parameter, those of a learner as ``seam.name``."""
-        found = {item.name: getattr(self, item.name) for item in declarations(type(self))}
-        for group, model in subgroups(type(self)).items():
-            values = getattr(self, group)
-            found |= {f"{group}.{item.name}": getattr(values, item.name) for item in declarations(model)}
-        return found
 
     def changed(self) -> dict[str, Any]:
         """Keys and values that differ from the defaults, in the order of declaration."""

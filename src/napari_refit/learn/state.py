@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 
+from napari_refit.declare import Parameters
 from napari_refit.errors import ReadError
 from napari_refit.io._atomic import atomic_path
-from napari_refit.learn.settings import TrainingParams
 
 FORMAT = 1
 # These change how quickly a training runs, not what comes out; the threads that were taken are compared as such.
@@ -29,7 +29,7 @@ class TrainingState:
     Attributes
     ----------
     parameters : dict
-        Of `TrainingParams`.
+        Of `TrainingParams`, or of whatever else was trained by.
     data : dict of str to str
         Checksums of the image list, the resized images and the split.
     machine : dict
@@ -94,7 +94,7 @@ def read_state(path: Path) -> TrainingState:
 
 
 def check_fits(
-    path: Path, state: TrainingState, params: TrainingParams, data: dict[str, str], machine: dict[str, Any]
+    path: Path, state: TrainingState, params: Parameters, data: dict[str, str], machine: dict[str, Any]
 ) -> None:
     """Check that going on gives what an unbroken training would give.
 

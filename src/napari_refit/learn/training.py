@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from napari_refit.devices import out_of_memory, torch_device
+from napari_refit.devices import torch_device
 from napari_refit.learn.feeding import ImageStore, Progress, count_channels
 from napari_refit.learn.lessons import find_lesson
 from napari_refit.learn.optimising import precision
 from napari_refit.learn.reporting import TrainingResult, background_of, make_result
-from napari_refit.learn.reproducible import mixed, reproducible
+from napari_refit.learn.reproducible import enough_memory, mixed, reproducible
 from napari_refit.learn.run import Run
 from napari_refit.learn.samples import Samples, check_samples, presence
 from napari_refit.learn.settings import TrainingParams
@@ -100,7 +99,10 @@ def train(
     background_of(samples, params.background)
     split = split or split_patients(samples, params.validation_share, params.test_share, params.seed)
     before = None if resume_from is None else read_state(Path(resume_from))
-    with reproducible(where, params.threads) as threads, _memory(where, params):
+    with (
+        reproducible(where, params.threads) as threads,
+        enough_memory(where, params.batch_size, params.input_size),
+    ):
         torch.manual_seed(mixed(params.seed, 0))
         channels = count_channels(samples, params.channels)
         lesson = find_lesson(params.learner)
@@ -144,17 +146,3 @@ def check_labels(samples: Samples) -> None:
     for name, count in counts.items():
         if count == len(samples):
             raise ValueError(f"every image is of class {name!r}: there is nothing to tell it apart from")
-
-
-@contextmanager
-def _memory(device: torch.device, params: TrainingParams) -> Iterator[None]:
-    """Say what to do when the memory runs out."""
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        if not out_of_memory(error):
-            raise
-        raise MemoryError(
-            f"the memory of {device} does not suffice for batches of {params.batch_size} at "
-            f"{params.input_size} px; lower batch_size or input_size"
-        ) from error
