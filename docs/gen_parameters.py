@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from napari_refit.io.datasets import DATASETS, Preparation, SplitParams
 from napari_refit.io.datasets import Declaration as DatasetDeclaration
+from napari_refit.learn.fsss.params import FsssParams
 from napari_refit.learn.settings import TrainingParams
 from napari_refit.params import CamParams, Declaration, IntensityParams, declarations
 from napari_refit.recipe import RefitParams
@@ -90,6 +91,15 @@ def training_parameters() -> str:
     rows = (
         [f"`{item.name}`", item.title, allowed(item), f"`{shown(item.default)}`", item.help]
         for item in declarations(TrainingParams)
+    )
+    return table(COLUMNS, rows)
+
+
+def fsss_parameters() -> str:
+    """The table of what the training of a segmentation network can be told."""
+    rows = (
+        [f"`{item.name}`", item.title, allowed(item), f"`{shown(item.default)}`", item.help]
+        for item in declarations(FsssParams)
     )
     return table(COLUMNS, rows)
 
@@ -224,6 +234,7 @@ def shortcuts() -> str:
 GENERATED: dict[str, Callable[[], str]] = {
     "parameters": parameters,
     "training parameters": training_parameters,
+    "fsss parameters": fsss_parameters,
     "presets": presets,
     "command line": command_line,
     "datasets": datasets,

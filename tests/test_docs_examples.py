@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from napari_refit.io.datasets import DATASETS
+from napari_refit.learn.fsss.params import FsssParams
 from napari_refit.learn.settings import TrainingParams
 from napari_refit.params import declarations
 from napari_refit.recipe import RefitParams, group_models
@@ -90,6 +91,11 @@ def test_every_parameter_is_in_the_table(generator: ModuleType) -> None:
 def test_every_training_parameter_is_in_its_table(generator: ModuleType) -> None:
     text = generator.training_parameters()
     assert [item.name for item in declarations(TrainingParams) if f"| `{item.name}` |" not in text] == []
+
+
+def test_every_parameter_of_a_segmentation_networks_training_is_in_its_table(generator: ModuleType) -> None:
+    text = generator.fsss_parameters()
+    assert [item.name for item in declarations(FsssParams) if f"| `{item.name}` |" not in text] == []
 
 
 def test_every_preset_is_in_the_reference(generator: ModuleType) -> None:

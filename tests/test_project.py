@@ -28,6 +28,7 @@ FACES = (
     "widgets",
     "cli.py",
     "cli_evaluate.py",
+    "cli_fsss.py",
     "cli_shared.py",
     "cli_train.py",
     "__main__.py",

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from napari_refit import cli_fsss
 from napari_refit.cli_shared import (
     Device,
     Json,
@@ -55,12 +56,19 @@ def train(
     as_json: bool = False,
     **options: Any,
 ) -> None:
-    """Train a classifier from image-level labels; masks, if there are any, only tell the labels.
+    """Train a network from image-level labels; masks, if there are any, only tell the labels.
 
     The images come from a known dataset, from a folder with one sub-folder per class, or from a CSV file with the
     columns image, label and, if you like, patient. The checkpoint works in refine and in the dock. Stopped
     trainings go on with --resume.
     """
+    if options["learner"] == cli_fsss.FSSS:
+        del options["learner"]
+        cli_fsss.train_fsss(source, out, set_, preparation, device, resume, overwrite, as_json, **options)
+        return
+    for name in cli_fsss.OPTIONS:
+        if options.pop(name, None) is not None:
+            raise UsageFault(f"--{name} is for --learner {cli_fsss.FSSS}")
     pairs = assigned(set_ or [])
     given = {name: value for name, value in options.items() if value is not None}
     repeated = [name for name in given if name in pairs]
@@ -184,7 +192,9 @@ def _parameters() -> list[inspect.Parameter]:
             Annotated[
                 list[str] | None,
                 typer.Option(
-                    "--set", help="Any training parameter, or intensity.NAME, as key=value; repeatable."
+                    "--set",
+                    help="Any training parameter, or intensity.NAME, as key=value; repeatable. Of --learner fsss: "
+                    "fsss.NAME, or any parameter of the pipeline.",
                 ),
             ],
             None,
@@ -196,6 +206,7 @@ def _parameters() -> list[inspect.Parameter]:
             ],
             None,
         ),
+        *(parameter(name, annotation, None) for name, annotation in cli_fsss.OPTIONS.items()),
         parameter("device", Device, None),
         parameter(
             "resume",
@@ -219,7 +230,8 @@ def _option(item: Declaration) -> Any:
         if item.low is not None and item.high is not None
         else ""
     )
-    choices = f"{', '.join(item.choices)}; " if item.choices else ""
+    names = (*item.choices, cli_fsss.FSSS) if item.name == "learner" else item.choices
+    choices = f"{', '.join(names)}; " if names else ""
     default = _plain(item.default)
     name = _SHORT.get(item.name, item.name.replace("_", "-"))
     about = f"{item.help} ({span}{choices}default {default})"

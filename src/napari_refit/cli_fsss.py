@@ -1,0 +1,237 @@
+"""``napari-refit train --learner fsss``: a segmentation network from pseudo-labels, or from reference masks."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from napari_refit.cli_shared import UsageFault, WorkFailed, assigned, complain, print_json, progress
+from napari_refit.errors import Cancelled, ReadError
+from napari_refit.params import IntensityParams
+from napari_refit.recipe import RefitParams
+
+if TYPE_CHECKING:
+    from napari_refit.io.datasets import Dataset
+    from napari_refit.learn.fsss.params import FsssParams
+    from napari_refit.learn.fsss.pixels import PixelSamples
+
+FSSS = "fsss"
+LABELS = ("refit", "truth", "cam")
+OPTIONS: dict[str, Any] = {
+    "labels": Annotated[
+        str | None,
+        typer.Option(
+            help="Of --learner fsss: train on refit (refined masks of a classifier's response maps), cam (the response "
+            "maps alone) or truth (reference masks, the upper bound). (default refit)"
+        ),
+    ],
+    "model": Annotated[
+        str | None,
+        typer.Option(help="Of --learner fsss: the classifier that refit and cam labels come from."),
+    ],
+    "preset": Annotated[
+        str | None, typer.Option(help="Of --learner fsss: named parameters of the pipeline; see 'presets'.")
+    ],
+    "images": Annotated[
+        str | None,
+        typer.Option(help="Of --learner fsss: pattern of images, e.g. {patient}/{case}_t2.nii.gz."),
+    ],
+    "masks": Annotated[
+        str | None,
+        typer.Option(help="Of --learner fsss: pattern of masks, e.g. {patient}/{case}_seg.nii.gz."),
+    ],
+}
+"""What ``train`` offers for this learner alone."""
+
+_PREFIX = "fsss."
+_NAMES = {"architecture": "network"}
+
+
+def train_fsss(
+    source: Path,
+    out: Path,
+    set_: list[str] | None = None,
+    preparation: str | None = None,
+    device: str | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    as_json: bool = False,
+    **options: Any,
+) -> None:
+    """Train a segmentation network; the options are those of ``train``."""
+    own = {name: options.pop(name, None) for name in OPTIONS}
+    labels = own["labels"] or LABELS[0]
+    _check(labels, own, out)
+    params, given, pipeline, intensity = _parameters(options, set_ or [], own["preset"], labels)
+
+    from napari_refit.learn.files import Callbacks, check_target, resumed_params
+    from napari_refit.learn.fsss.files import train_fsss_to_file
+    from napari_refit.learn.fsss.starting import start_network
+
+    if resume:
+        params = resumed_params(out, params, given)
+    check_target(out, 1, resume=resume, overwrite=overwrite)
+    try:
+        # Shows at once what is missing; pseudo-labels take a while.
+        start_network(params, 2, 1)
+        dataset = _dataset(source, own, preparation)
+    except (ValueError, ModuleNotFoundError) as error:
+        raise UsageFault(str(error)) from error
+    kept = out.with_name(f"{out.stem}.pseudo-labels")
+    try:
+        with progress(quiet=as_json) as shown:
+            samples = _samples(dataset, labels, own["model"], pipeline, intensity, device, kept, shown)
+            report = train_fsss_to_file(
+                samples,
+                params,
+                out,
+                device=device,
+                resume=resume,
+                overwrite=overwrite,
+                callbacks=Callbacks(shown, on_epoch=_say_epoch(params)),
+            )
+    except (KeyboardInterrupt, Cancelled):
+        complain("stopped; the same command with --resume goes on after the last whole epoch")
+        raise WorkFailed from None
+    shutil.rmtree(kept, ignore_errors=True)
+    if as_json:
+        print_json(report)
+    else:
+        _print_report(out, report)
+
+
+def _check(labels: str, own: dict[str, Any], out: Path) -> None:
+    if labels not in LABELS:
+        raise UsageFault(f"--labels {labels}: take {', '.join(LABELS)}")
+    if labels == "truth":
+        for name in ("model", "preset"):
+            if own[name] is not None:
+                raise UsageFault(
+                    f"--{name} is for --labels refit and cam; --labels truth uses reference masks"
+                )
+    elif own["model"] is None:
+        raise UsageFault(f"--labels {labels} needs --model, the classifier that the pseudo-labels come from")
+    if out.suffix.lower() != ".safetensors":
+        raise UsageFault(f"--out {out}: a checkpoint's name must end in .safetensors")
+
+
+def _parameters(
+    options: dict[str, Any], set_: list[str], preset: str | None, labels: str
+) -> tuple[FsssParams, list[str], RefitParams, IntensityParams]:
+    """Of the network, with the names that were said; of the pipeline; and how the network's images are scaled."""
+    from napari_refit.learn.fsss.params import FsssParams
+
+    said = {_NAMES.get(name, name): value for name, value in options.items() if value is not None}
+    foreign = [name for name in said if name not in FsssParams.model_fields]
+    if foreign:
+        raise UsageFault(f"--{foreign[0].replace('_', '-')} is not for --learner fsss")
+    pairs = assigned(set_)
+    network = {key.removeprefix(_PREFIX): pairs.pop(key) for key in list(pairs) if key.startswith(_PREFIX)}
+    repeated = [name for name in said if name in network]
+    if repeated:
+        raise UsageFault(f"{repeated[0]} is given as an option and by --set; give it once")
+    if labels == "truth":
+        foreign = [key for key in pairs if not key.startswith("intensity.")]
+        if foreign:
+            raise UsageFault(
+                f"--set {foreign[0]}: with --labels truth there are fsss.NAME and intensity.NAME"
+            )
+    try:
+        params = FsssParams().with_texts({**said, **network})
+        pipeline = RefitParams() if preset is None else RefitParams.preset(preset)
+        scaling = {key: text for key, text in pairs.items() if key.startswith("intensity.")}
+        # A preset's range is for its pipeline: the network is used with the default one.
+        intensity = RefitParams().with_texts(scaling).intensity
+        return params, [*said, *network], pipeline.with_texts(pairs), intensity
+    except ValueError as error:
+        raise UsageFault(str(error)) from error
+
+
+def _dataset(source: Path, own: dict[str, Any], preparation: str | None) -> Dataset:
+    from napari_refit.io.datasets import find_dataset
+
+    if not source.exists():
+        raise ReadError(source, "there is no such file or folder; give a dataset, a folder or a .csv file")
+    found = find_dataset(source, images=own["images"], masks=own["masks"])
+    return found.prepared(preparation or "default")
+
+
+def _samples(
+    dataset: Dataset,
+    labels: str,
+    model: str | None,
+    pipeline: RefitParams,
+    intensity: IntensityParams,
+    device: str | None,
+    kept: Path,
+    shown: Any,
+) -> PixelSamples:
+    from napari_refit.io.datasets import image_labels, training_set
+    from napari_refit.learn.fsss.pixels import DatasetPixels
+    from napari_refit.learn.fsss.pseudo import pseudo_labels
+
+    if labels == "truth":
+        return DatasetPixels(dataset, intensity)
+    training = training_set(dataset, image_labels(dataset))
+    found = pseudo_labels(
+        training,
+        model,
+        pipeline,
+        labels,  # type: ignore[arg-type]
+        intensity=intensity,
+        source=f"{dataset.declaration.name}: {dataset.root.name}",
+        device=device,
+        cache=kept,
+        progress=shown,
+    )
+    print(
+        f"{labels} labels: {len(found.samples)} of {len(training)} images used{_left_out(found.counts)}",
+        file=sys.stderr,
+        flush=True,
+    )
+    return found.samples
+
+
+def _left_out(counts: dict[str, int]) -> str:
+    parts = [f"{count} ({reason})" for reason, count in counts.items() if count]
+    return f"; left out: {', '.join(parts)}" if parts else ""
+
+
+def _say_epoch(params: FsssParams) -> Any:
+    def say(fold: int, row: dict[str, Any]) -> None:
+        del fold
+        parts = [
+            f"{part} loss {row[part]['loss']:.3f}, Dice {row[part]['dice']:.3f}"
+            for part in ("training", "validation")
+        ]
+        best = " (best so far)" if row["best"] else ""
+        print(
+            f"epoch {row['epoch']} of {params.epochs}: {'; '.join(parts)}; {row['seconds']:.1f} s{best}",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    return say
+
+
+def _print_report(out: Path, report: dict[str, Any]) -> None:
+    data = report["data"]
+    print(
+        f"{out}: {report['parameters']['network']}, best epoch {report['best_epoch']} of {report['epochs']}, "
+        f"{report['seconds']:.0f} s"
+    )
+    labelling = data["labels"]
+    print(
+        f"  {labelling['labels']} labels of {data['images']} images{_left_out(labelling.get('left_out', {}))}"
+    )
+    for part in ("validation", "test"):
+        found = report.get(part)
+        if found and found["dice"] is not None:
+            print(
+                f"  {part:<10} Dice {found['dice']:.3f} (pooled {found['pooled_dice']:.3f}) against these labels, "
+                f"{found['images']} images, {found['empty_in_both']} of them empty in both"
+            )
