@@ -74,6 +74,10 @@ def test_from_masks_to_a_network_to_pseudo_labels_to_another_network(
     assert labels["parameters"]["boundary"]["threshold"] == 0.4
     assert report["data"]["images"] == N - sum(labels["left_out"].values())
     assert f"refit labels: {report['data']['images']} of {N} images used" in captured.err
+    assert (
+        len(json.loads((tmp_path / "refit.refit.json").read_text())["left_out"])
+        == N - report["data"]["images"]
+    )
     assert not (tmp_path / "refit.pseudo-labels").exists()
     image = folder / "images" / "1.png"
     arguments = ["refine", image, "--model", refit, "--set", "threshold=0.5", "--out", tmp_path / "refined"]

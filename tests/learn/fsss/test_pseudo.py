@@ -127,7 +127,7 @@ def test_each_rule_on_an_image_of_its_own(busi: Path) -> None:
         assert (label[square] == 1).mean() > 0.9 or not label.any()
         assert label.shape == samples.image(k).shape
     assert samples.labelling["left_out"] == {EMPTY: 1, DENIED: 1}
-    assert samples.labelling["left_out_images"] == found.left_out
+    assert samples.left_out == found.left_out
     assert samples.source == "here"
 
 

@@ -65,7 +65,9 @@ def train_fsss_to_file(
     )
     result.save(out)
     report = {"checkpoint": str(out), "checksum": file_checksum(out), **result.report}
-    write_sidecar(out, {**report, "predictions": _predictions(samples, result)})
+    # Names of images are for the report, as a checkpoint may be shared.
+    names = {"left_out": getattr(samples, "left_out", {}), "predictions": _predictions(samples, result)}
+    write_sidecar(out, {**report, **names})
     # Only now: until the checkpoint and its report are there, the state is all there is.
     state.unlink(missing_ok=True)
     return report

@@ -201,6 +201,7 @@ class SubsetPixels:
         self.names: Sequence[str] = [samples.names[index] for index in self.indices]
         self.source = str(getattr(samples, "source", ""))
         self.intensity = getattr(samples, "intensity", None)
+        self.labelling = dict(getattr(samples, "labelling", {}))
 
     def __len__(self) -> int:
         return len(self.indices)

@@ -79,6 +79,8 @@ class PseudoSamples:
         Without the background.
     labelling : mapping
         How the labels were made, for reports.
+    left_out : mapping of str to str
+        Names of images that are not there, and why; they go into the report alone, as a checkpoint may be shared.
     """
 
     def __init__(
@@ -88,11 +90,12 @@ class PseudoSamples:
         label_maps: Iterator[NDArray[np.uint8]] | Sequence[NDArray[np.uint8]],
         classes: tuple[str, ...],
         labelling: Mapping[str, Any],
+        left_out: Mapping[str, str],
     ) -> None:
         self._images, self._numbers = images, list(numbers)
         # Label maps shrink a hundredfold: those of a whole set fit into memory.
         self._maps = [(labels.shape, _packed(labels)) for labels in label_maps]
-        self.classes, self.labelling = classes, dict(labelling)
+        self.classes, self.labelling, self.left_out = classes, dict(labelling), dict(left_out)
         self.patients: Sequence[str] = [images.patients[number] for number in self._numbers]
         self.names: Sequence[str] = [images.names[number] for number in self._numbers]
         self.cases: Sequence[str] = [images.cases[number] for number in self._numbers]
@@ -218,12 +221,13 @@ def pseudo_labels(
         "model": classifier.name,
         "model_checksum": classifier.checksum,
         "left_out": dict(Counter(left_out.values())),
-        "left_out_images": left_out,
     }
     # By default as the network will be used: with the intensity of the default preset.
     wanted = intensity or IntensityParams()
     images = seen if wanted == seen.intensity else DatasetSamples(training, wanted, source)
-    samples = PseudoSamples(images, kept, (found.pop(number) for number in kept), classes, labelling)
+    samples = PseudoSamples(
+        images, kept, (found.pop(number) for number in kept), classes, labelling, left_out
+    )
     return PseudoLabels(samples, np.array(kept, np.int64), left_out)
 
 
