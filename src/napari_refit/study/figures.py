@@ -52,10 +52,12 @@ class Figure:
         What it is.
     better : str
         ``"higher"`` or ``"lower"``.
-    has_unit : bool
-        Whether it is in the rows' unit rather than a share.
     compute : callable
         ``compute(arranged, measured, group, weights) -> Estimate``.
+    has_unit : bool
+        Whether it is in the rows' unit rather than a share.
+    is_headline : bool
+        Whether it is in the first table.
     """
 
     key: str
@@ -64,6 +66,7 @@ class Figure:
     better: str
     compute: Callable[[Arranged, Measured, Group, Floats], Estimate]
     has_unit: bool = False
+    is_headline: bool = False
 
 
 _dice_of = np.vectorize(dice_of, otypes=[float])
@@ -236,6 +239,7 @@ FIGURES = (
         f"out; an image in which something is marked that is not there counts 0. {_OVER_CLASSES}",
         "higher",
         _dice_mean,
+        is_headline=True,
     ),
     Figure("dice_median", "median", "The median of the same.", "higher", _dice_median),
     Figure(
@@ -252,6 +256,7 @@ FIGURES = (
         "the volume); mean over each patient's cases, then over the patients.",
         "higher",
         _dice_patient,
+        is_headline=True,
     ),
     Figure(
         "dice_pooled",
@@ -280,6 +285,7 @@ FIGURES = (
         "Mean of the pooled IoU of background and classes. Of one class among several: of it and everything else.",
         "higher",
         _miou_pooled,
+        is_headline=True,
     ),
     Figure(
         "miou_image",
@@ -295,6 +301,7 @@ FIGURES = (
         "no Dice of the foreground, and a blank mask scores well.",
         "higher",
         _paper,
+        is_headline=True,
     ),
     Figure(
         "hd95_median",
@@ -304,6 +311,7 @@ FIGURES = (
         "lower",
         _hd95_median,
         has_unit=True,
+        is_headline=True,
     ),
     Figure("hd95_mean", "HD95 mean", "The mean of the same.", "lower", _hd95_mean, has_unit=True),
     Figure(
@@ -312,15 +320,21 @@ FIGURES = (
         "Surface Dice: the share of both outlines that lies within the tolerance of the other; mean over the images.",
         "higher",
         _surface_dice,
+        is_headline=True,
     ),
 )
-VOLUME_FIGURES = (
+_BY_KEY = {figure.key: figure for figure in FIGURES}
+VOLUME_FIGURES = tuple(
     replace(
-        FIGURES[10], key="hd95_volume_median", title="HD95 3-D median", help="HD95 of whole volumes, median."
-    ),
-    replace(FIGURES[11], key="hd95_volume_mean", title="HD95 3-D mean", help="HD95 of whole volumes, mean."),
-    replace(
-        FIGURES[12], key="surface_dice_volume", title="NSD 3-D", help="Surface Dice of whole volumes, mean."
-    ),
+        _BY_KEY[key],
+        key=f"{key}_volume",
+        title=f"{_BY_KEY[key].title} (3-D)",
+        help=f"Of whole volumes: {what}.",
+    )
+    for key, what in (
+        ("hd95_median", "the median of the finite HD95"),
+        ("hd95_mean", "the mean of the finite HD95"),
+        ("surface_dice", "the mean surface Dice"),
+    )
 )
 """Where there are rows of whole volumes beside those of images."""

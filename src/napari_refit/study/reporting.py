@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
-from napari_refit.study.results import Panel, StudyResults
-
-PanelOf = Callable[[str, int | None, int | None], Panel]
-Progress = Callable[[int, int, str], None]
+from napari_refit.errors import WriteError
+from napari_refit.io._guard import one_line
+from napari_refit.study.report_html import PanelOf, Progress, write_report_html
+from napari_refit.study.results import StudyResults, write_rows
+from napari_refit.study.statistics import analyse
+from napari_refit.study.summary import write_summary_json, write_summary_markdown
 
 
 def write_report(
@@ -40,5 +41,21 @@ def write_report(
     ------
     WriteError
         If a file cannot be written.
+    ValueError
+        If rows contradict each other (see `napari_refit.study.arranging.arrange`); ``results.csv`` is there then.
     """
-    raise NotImplementedError
+    target = Path(folder)
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WriteError(
+            target, f"is no folder to write to: {one_line(error.strerror or str(error))}"
+        ) from error
+    # The rows first: whatever follows can be made of them again.
+    written = {"results.csv": write_rows(target / "results.csv", results.rows)}
+    order = [method.key for method in results.methods]
+    statistics = analyse(results.rows, order, results.baseline)
+    written["summary.json"] = write_summary_json(target / "summary.json", results, statistics)
+    written["summary.md"] = write_summary_markdown(target / "summary.md", results, statistics)
+    written["report.html"] = write_report_html(target / "report.html", results, statistics, panel, progress)
+    return written
