@@ -60,7 +60,7 @@ def test_drawn_p_values_are_uniform_without_a_difference() -> None:
 
 
 def test_wilcoxon_by_hand() -> None:
-    # Ranks 1 to 5 with signs + + - + +: the sum of negative ranks is 3; 5 of the 32 sign patterns have one of 3 or less.
+    # Ranks 1 to 5 with signs + + - + +: the negative ranks add up to 3; for 5 of the 32 patterns they do to 3 or less.
     assert wilcoxon_p([1, 2, -3, 4, 5]) == pytest.approx(2 * 5 / 32)
     assert wilcoxon_p([1, 2, -3, 4, 5, 0, 0]) == pytest.approx(2 * 5 / 32)
     assert wilcoxon_p([0.0, 0.0]) == 1.0
