@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +61,7 @@ def scatter_svg(panels: Sequence[tuple[str, Floats, Floats]], against: str, name
                 rasterized=many,
                 zorder=2,
             )
-        axis.set_title(title, fontsize=10, parse_math=False)
+        axis.set_title(_short(title), fontsize=10, parse_math=False)
         for place, text, colour, align in (
             ((0.03, 0.96), f"higher: {higher.sum()}", HIGHER, "left"),
             ((0.97, 0.04), f"lower: {lower.sum()}", LOWER, "right"),
@@ -77,7 +78,7 @@ def scatter_svg(panels: Sequence[tuple[str, Floats, Floats]], against: str, name
         axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
     for axis in axes[len(panels) :]:
         axis.set_visible(False)
-    figure.supxlabel(f"DSC per image, {against}", fontsize=10, color=_INK, parse_math=False)
+    figure.supxlabel(f"DSC per image, {_short(against)}", fontsize=10, color=_INK, parse_math=False)
     figure.supylabel("DSC per image", fontsize=10, color=_INK)
     return _svg(figure, name)
 
@@ -123,10 +124,14 @@ def distribution_svg(methods: Sequence[tuple[str, Floats]], name: str = "distrib
         )
         axis.vlines([middle], level - 0.3, level + 0.3, color=_INK, linewidth=2.2, zorder=3)
         axis.plot([values.mean()], [level], marker="D", color=LOWER, markersize=5, zorder=4)
-    axis.set_yticks(range(len(methods)), [title for title, _ in methods], parse_math=False)
+    axis.set_yticks(range(len(methods)), [_short(title) for title, _ in methods], parse_math=False)
     axis.set(xlim=(-0.02, 1.02), ylim=(len(methods) - 0.4, -0.6), xlabel="DSC per image")
     axis.grid(axis="x", color=_MUTED, linewidth=0.4, alpha=0.5)
     return _svg(figure, name)
+
+
+def _short(title: str, most: int = 32) -> str:
+    return title if len(title) <= most else title[: most - 1] + "…"
 
 
 def _figure(width: float, height: float) -> Figure:
@@ -145,7 +150,9 @@ def _svg(figure: Figure, name: str) -> str:
         _ink(axis)
     buffer = io.StringIO()
     # Text stays text, so that it can be read, searched, and drawn in the page's font.
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "napari-refit"}):
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "napari-refit"}), warnings.catch_warnings():
+        # A letter that matplotlib's own font lacks is still drawn by the browser.
+        warnings.filterwarnings("ignore", message="Glyph")
         metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         figure.savefig(buffer, format="svg", transparent=True, dpi=150, metadata=metadata)
     return _inline(buffer.getvalue(), name)

@@ -19,6 +19,8 @@ from napari_refit.study.statistics import Statistics
 
 PER_KIND = 4
 TILE = 230
+# Pixels: the compression would blur a line of one.
+_LINE = 2
 TRUTH, CAM, REFINED = (255, 212, 0), (255, 94, 168), (25, 211, 255)
 
 
@@ -176,10 +178,15 @@ def _outlines(labels: NDArray[np.int64], scale: float) -> NDArray[np.bool_]:
     rows = ((np.arange(height) + 0.5) / height * labels.shape[0]).astype(int)
     columns = ((np.arange(width) + 0.5) / width * labels.shape[1]).astype(int)
     large = labels[rows][:, columns]
-    padded = np.pad(large, 1)
+    reach = _LINE
+    padded = np.pad(large, reach)
     inside = np.ones_like(large, bool)
-    for shifted in (padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:]):
-        inside &= shifted == large
+    for down, right in ((-reach, 0), (reach, 0), (0, -reach), (0, reach)):
+        rows_of, columns_of = (
+            slice(reach + down, reach + down + height),
+            slice(reach + right, reach + right + width),
+        )
+        inside &= padded[rows_of, columns_of] == large
     return (large > 0) & ~inside
 
 
@@ -207,8 +214,8 @@ def _address(picture: NDArray[np.uint8]) -> str:
     buffer = io.BytesIO()
     if features.check("webp"):
         kind = "webp"
-        Image.fromarray(picture).save(buffer, "WEBP", quality=82, method=4)
+        Image.fromarray(picture).save(buffer, "WEBP", quality=86, method=4)
     else:
         kind = "jpeg"
-        Image.fromarray(picture).save(buffer, "JPEG", quality=82)
+        Image.fromarray(picture).save(buffer, "JPEG", quality=86)
     return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode()}"
