@@ -228,7 +228,9 @@ def _cases(
                 else f"{case}, slice {index}" + ("" if axis is None else f" of axis {axis}")
             )
             told = tuple(
-                (titles[key], number(float(of.get(place, float("nan"))))) for key, of in scores.items()
+                (titles[key], number(float(of.get(place, float("nan")))))
+                for key, of in scores.items()
+                if key != BLANK
             )
             pictures.append(Shown(caption, told, address, fault))
             done += 1

@@ -109,9 +109,14 @@ def figure_tables(results: StudyResults, statistics: Statistics, group: Group) -
                 for figure in figures
             ]
             if not suffix:
-                cells.append(str(item.n_missed))
+                counts = (item.n_missed, item.figures["dice_mean"].n, item.n_left_out)
+                cells.extend(map(str, counts))
             rows.append((titles[item.method], *cells))
-        head = ["method", *(_column(figure, unit) for figure in figures), *(["missed"] if not suffix else [])]
+        head = [
+            "method",
+            *(_column(figure, unit) for figure in figures),
+            *(("missed", "with a DSC", "left out") if not suffix else ()),
+        ]
         notes = _interval_notes(statistics) if not suffix else ()
         tables.append(Table(f"{group.name}{suffix}", tuple(head), tuple(rows), notes))
     return tables
@@ -273,8 +278,8 @@ def _interval_notes(statistics: Statistics) -> tuple[str, ...]:
             "There is one patient only: no interval and no test can be given, for both say how much patients differ.",
         )
     told = (
-        f"In parentheses: {CONFIDENCE:.0%} percentile interval of a bootstrap over the {n} patients (whole patients "
-        f"are drawn; {statistics.resamples} draws, seed {statistics.seed})."
+        f"In parentheses: {100 * CONFIDENCE:.0f} % percentile interval of a bootstrap over the {n} patients "
+        f"(whole patients are drawn; {statistics.resamples} draws, seed {statistics.seed})."
     )
     if n < FEW_PATIENTS:
         return (told, f"With only {n} patients such an interval is too narrow; read it as a hint.")
