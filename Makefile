@@ -7,7 +7,7 @@ export VENV PYTHON
 
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench docs pictures setup-all setup-dev system system-if-possible
+.PHONY: help demo test lint bench results docs pictures setup-all setup-dev system system-if-possible
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ bench: system setup-dev ## speed against peers, in the same run, into docs/bench
 		--benchmark-only --benchmark-quiet --benchmark-max-time=2 --benchmark-min-rounds=2 \
 		--benchmark-json=.benchmarks/latest.json
 	@$(VENV)/bin/python docs/gen_benchmarks.py .benchmarks/latest.json
+
+results: setup-dev ## all methods on the evaluation data beside the checkout, into docs/results.md (hours on a processor)
+	@scripts/results.sh
 
 docs: setup-dev ## the documentation, into site/
 	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict

@@ -114,7 +114,7 @@ def test_every_dataset_is_in_the_how_to_with_licence_and_citation(generator: Mod
 
 def test_every_command_is_in_the_reference(generator: ModuleType) -> None:
     text = generator.command_line()
-    for command in ("demo", "open", "refine", "train", "evaluate", "presets", "info"):
+    for command in ("demo", "open", "refine", "train", "evaluate", "reproduce", "presets", "info"):
         assert f"## `napari-refit {command}`" in text
     assert "--preset" in text
 

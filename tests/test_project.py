@@ -29,6 +29,7 @@ FACES = (
     "cli.py",
     "cli_evaluate.py",
     "cli_fsss.py",
+    "cli_reproduce.py",
     "cli_shared.py",
     "cli_train.py",
     "__main__.py",

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from napari_refit.cli_evaluate import evaluate
+from napari_refit.cli_reproduce import reproduce
 from napari_refit.cli_shared import (
     Device,
     Json,
@@ -143,6 +144,7 @@ def refine(
 
 app.command()(train)
 app.command()(evaluate)
+app.command()(reproduce)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""``napari-refit evaluate``: for now, a look at a dataset before any work."""
+"""``napari-refit evaluate``: methods on a dataset; with ``--check`` a look at the dataset before any work."""
 
 from __future__ import annotations
 
@@ -8,31 +8,87 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from napari_refit.cli_shared import Json, UsageFault, WorkFailed, print_json, progress
-from napari_refit.errors import ReadError
+from napari_refit.cli_shared import Device, Json, UsageFault, WorkFailed, complain, print_json, progress
+from napari_refit.errors import Cancelled, ReadError
 
 if TYPE_CHECKING:
     from napari_refit.io.datasets.check import Report
+    from napari_refit.study.settings import StudySettings
 
 _COLOURS = {"error": "bold red", "warning": "yellow", "note": "dim"}
+DEFAULT_METHODS = "gradcam,refit"
 
 
 def evaluate(
     dataset: Annotated[Path, typer.Argument(help="Folder of a dataset, or its table of image-level labels.")],
-    check: Annotated[bool, typer.Option("--check", help="Look for what is wrong before any work.")],
+    check: Annotated[
+        bool, typer.Option("--check", help="Only look for what is wrong with the dataset.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for stages and report; left out: evaluation-NAME.")
+    ] = None,
+    methods: Annotated[
+        str,
+        typer.Option(
+            help="Any of gradcam, refit, seam, cmer, fsss, fsss-cam, fsss-truth, separated by commas; blank and the "
+            "best threshold are always there."
+        ),
+    ] = DEFAULT_METHODS,
+    preset: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Also ReFit with this preset (paper: the dataset's own) or file of parameters; repeatable."
+        ),
+    ] = None,
     layout: Annotated[str | None, typer.Option(help="Dataset by name; left out: recognised.")] = None,
     images: Annotated[str | None, typer.Option(help="Pattern, e.g. {patient}/{case}_t2.nii.gz.")] = None,
     masks: Annotated[str | None, typer.Option(help="Pattern, e.g. {patient}/{case}_seg.nii.gz.")] = None,
     preparation: Annotated[str, typer.Option(help="Named preparation, such as paper.")] = "default",
-    split: Annotated[
-        Path | None, typer.Option(help="Split (JSON) to look at; left out: the default.")
+    folds: Annotated[
+        int | None, typer.Option(help="So many folds over patients; left out: the dataset's default split.")
     ] = None,
-    groups: Annotated[Path | None, typer.Option(help="Write groups of near duplicates to this CSV.")] = None,
+    split: Annotated[Path | None, typer.Option(help="Split (JSON) to use, or to look at.")] = None,
+    only_fold: Annotated[int, typer.Option(help="Work on this fold alone, from 1; 0: on all.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the split and of all trainings.")] = 0,
+    evaluate_: Annotated[
+        str, typer.Option("--evaluate", help="Test only images with these labels, such as benign.")
+    ] = "",
+    gate: Annotated[
+        str, typer.Option(help="preset: as the classifier predicts; label: by the image-level label.")
+    ] = "preset",
+    train_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--train", help="A training parameter, key=value, or of one learner, seam:key=value; repeatable."
+        ),
+    ] = None,
+    fsss_: Annotated[
+        list[str] | None,
+        typer.Option("--fsss", help="A parameter of fsss's training, key=value; repeatable."),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="A classifier for all folds, instead of training them.")
+    ] = None,
+    arch: Annotated[str | None, typer.Option(help="Architecture of a .pt or .pth --model.")] = None,
+    limit: Annotated[int, typer.Option(help="At most so many cases per fold, for a trial; 0: all.")] = 0,
+    groups: Annotated[
+        Path | None, typer.Option(help="With --check: write groups of near duplicates to this CSV.")
+    ] = None,
+    device: Device = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Make everything anew.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Leave out cases with errors instead of stopping.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what is there and what is lacking.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Look at a dataset before any work: files, grids, values, labels, duplicates across splits."""
-    from napari_refit.io.datasets.check import check_dataset
-    from napari_refit.io.datasets.groups import write_groups
+    """Compare methods on a dataset: train, choose thresholds, make masks, score, report.
+
+    What is there already is used again, and what was stopped goes on. Thresholds are chosen on training and validation
+    images; test images' masks are opened by the scores alone.
+    """
     from napari_refit.io.datasets.registry import find_dataset
     from napari_refit.io.datasets.splits import Split
 
@@ -41,8 +97,227 @@ def evaluate(
         chosen = None if split is None else Split.load(split)
     except (ReadError, ValueError) as error:
         raise UsageFault(str(error)) from error
+    if check:
+        _check(found, chosen, groups, as_json)
+        return
+    from napari_refit.io.datasets import SplitParams
+
+    if folds is not None and split is not None:
+        raise UsageFault("give either --folds or --split")
+    try:
+        settings = _settings(
+            found.declaration.name, methods, preset or [], train_ or [], fsss_ or [], gate, seed
+        )
+        declared = found.default_split.model_dump() | {"seed": seed}
+        wanted = chosen or SplitParams(
+            **declared | ({} if folds is None else {"method": "folds", "folds": folds})
+        )
+    except ValueError as error:
+        raise UsageFault(_first_line(error)) from error
+    settings = settings.with_changes(
+        preparation=preparation,
+        evaluate=tuple(part.strip() for part in evaluate_.split(",") if part.strip()),
+        limit=limit,
+        only_fold=only_fold,
+        model=model,
+        arch=arch,
+        device=device,
+    )
+    folder = out or Path(f"evaluation-{found.declaration.name}")
+    run_study(found, settings, wanted, folder, fresh=fresh, force=force, dry_run=dry_run, as_json=as_json)
+
+
+def run_study(
+    dataset: Any,
+    settings: StudySettings,
+    split: Any,
+    out: Path,
+    *,
+    fresh: bool,
+    force: bool,
+    dry_run: bool,
+    as_json: bool,
+    after: Any = None,
+) -> None:
+    """Check the dataset, run a study, write and print its report.
+
+    Parameters
+    ----------
+    dataset, settings, split, out
+        As of `napari_refit.study.run.Study`.
+    fresh, force, dry_run, as_json : bool
+    after : callable, optional
+        Given the study and its results when the report is written; returns what is added to the JSON.
+    """
+    from napari_refit.study.job import Stopped, check_before, finish
+
+    def say(text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+    try:
+        with progress(quiet=as_json) as shown:
+            try:
+                study = check_before(
+                    dataset, settings, split, out, fresh=fresh, force=force, progress=shown, say=say
+                )
+            except ValueError as error:
+                raise UsageFault(str(error)) from error
+            if dry_run:
+                _print_plan(study.plan(), as_json)
+                return
+            results = study.run()
+            files = finish(study, results, shown)
+    except (KeyboardInterrupt, Cancelled):
+        complain("stopped; the same command goes on from here")
+        raise WorkFailed from None
+    except Stopped as error:
+        for line in error.lines:
+            complain(line)
+        raise WorkFailed from None
+    extra = after(study, results) if after is not None else {}
+    if as_json:
+        import json
+
+        summary = json.loads(files["summary.json"].read_text(encoding="utf-8"))
+        shown_files = {name: str(path) for name, path in files.items()}
+        print_json(
+            {
+                **summary,
+                "files": shown_files,
+                "pieces": study.counts(),
+                "failed": study.failed,
+                "broken": study.broken,
+                **extra,
+            }
+        )
+    else:
+        if after is None:
+            _print_results(results)
+        counts = study.counts()
+        print(f"{counts['made']} pieces made, {counts['reused']} reused, in {results.seconds['all']:.0f} s")
+        print(f"See {files['report.html']}")
+    reasons: dict[str, list[str]] = {}
+    for key, why in study.failed.items():
+        reasons.setdefault(why, []).append(key)
+    for why, keys in reasons.items():
+        complain(f"{', '.join(keys)} could not be run: {why}")
+    if study.failed:
+        raise WorkFailed
+
+
+def _settings(
+    name: str, methods: str, presets: list[str], train: list[str], fsss: list[str], gate: str, seed: int
+) -> StudySettings:
+    from napari_refit.cli_shared import assigned
+    from napari_refit.learn.settings import TrainingParams
+    from napari_refit.study.methods import choose_methods
+    from napari_refit.study.settings import GATES, StudySettings
+
+    if gate not in GATES:
+        raise UsageFault(f"--gate {gate}: there are: {', '.join(GATES)}")
+    keys = [part.strip() for part in methods.split(",") if part.strip()]
+    common, training_of = by_learner(assigned(train))
+    training = TrainingParams().with_texts({"seed": str(seed), **common})
+    for learner, differing in training_of.items():
+        training.with_texts({"learner": learner, **differing})
+    return StudySettings(
+        methods=choose_methods(keys, named_presets(name, presets)),
+        training=training,
+        training_of=training_of,
+        fsss=assigned(fsss),
+        gate=gate,  # type: ignore[arg-type]
+    )
+
+
+def by_learner(pairs: dict[str, str]) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
+    """Parameters of all trainings, and those of one learner, whose keys begin with its name and a colon.
+
+    Examples
+    --------
+    >>> by_learner({"epochs": "8", "seam:epochs": "5"})
+    ({'epochs': '8'}, {'seam': {'epochs': '5'}})
+    """
+    common: dict[str, str] = {}
+    special: dict[str, dict[str, str]] = {}
+    for key, value in pairs.items():
+        learner, colon, name = key.partition(":")
+        if colon:
+            special.setdefault(learner, {})[name] = value
+        else:
+            common[key] = value
+    return common, special
+
+
+def named_presets(dataset: str, names: list[str]) -> dict[str, Any]:
+    """Presets by the name of their method: of the program, ``paper`` (the dataset's own), or files of parameters.
+
+    Raises
+    ------
+    ValueError, ReadError
+        If there is none of a name, or a file holds no parameters.
+    """
+    from napari_refit.recipe import RefitParams
+    from napari_refit.study.protocols import PAPER, PAPER_PRESETS
+
+    found = {}
+    for name in names:
+        if name.endswith(".json"):
+            try:
+                text = Path(name).read_text(encoding="utf-8")
+            except (OSError, UnicodeDecodeError) as error:
+                raise ReadError(name, f"cannot read the parameters ({error})") from error
+            found[Path(name).stem] = RefitParams.model_validate_json(text)
+        elif name == PAPER:
+            if dataset not in PAPER_PRESETS:
+                raise ValueError(f"the paper has no preset for {dataset}; 'napari-refit presets' lists all")
+            found[PAPER] = RefitParams.preset(PAPER_PRESETS[dataset])
+        else:
+            found[name] = RefitParams.preset(name)
+    return found
+
+
+def _first_line(error: ValueError) -> str:
+    from pydantic import ValidationError
+
+    from napari_refit.recipe import reason
+
+    return reason(error) if isinstance(error, ValidationError) else str(error)
+
+
+def _print_plan(plan: list[dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        print_json({"plan": plan})
+        return
+    for item in plan:
+        steps = "; ".join(f"{step} {there} of {count}" for step, (there, count) in item["steps"].items())
+        print(f"fold {item['fold']}, {item['method']}: {item['error'] or steps}")
+
+
+def _print_results(results: Any) -> None:
+    from napari_refit.study.statistics import analyse
+
+    statistics = analyse(results.rows, [method.key for method in results.methods], resamples=1000)
+    for group in statistics.groups:
+        print(
+            f"{group.name}: foreground Dice per image (95 % interval over patients), pooled mIoU, paper's DSC"
+        )
+        for method in results.methods:
+            figures = statistics.of(method.key, group.number).figures
+            dice = figures["dice_mean"]
+            print(
+                f"  {method.title:<28} {dice.value:.3f} ({dice.low:.3f} to {dice.high:.3f})"
+                f"  {figures['miou_pooled'].value:.3f}  {figures['paper_dsc'].value:.3f}"
+            )
+    for note in results.notes:
+        print(f"Note: {note}")
+
+
+def _check(dataset: Any, split: Any, groups: Path | None, as_json: bool) -> None:
+    from napari_refit.io.datasets.check import check_dataset
+    from napari_refit.io.datasets.groups import write_groups
+
     with progress(quiet=as_json) as shown:
-        report = check_dataset(found, chosen, progress=shown)
+        report = check_dataset(dataset, split, progress=shown)
     if groups is not None:
         write_groups(groups, report.groups)
     if as_json:

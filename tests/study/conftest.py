@@ -111,7 +111,12 @@ def make_study() -> Callable[..., StudyResults]:
             MethodInfo(key, key.title(), "About it.", {"fit": {"threshold": 0.25}}, {"fold 1": "sha256:1"})
             for key in dict.fromkeys(row.method for row in rows)
         )
-        facts = {"licence": "CC BY 4.0", "citation": ("A. Author: A set (2020).",), "methods": methods}
-        return StudyResults("set", "A set", rows, **(facts | others))
+        facts = {
+            "title": "A set",
+            "licence": "CC BY 4.0",
+            "citation": ("A. Author: A set (2020).",),
+            "methods": methods,
+        }
+        return StudyResults("set", rows=rows, **(facts | others))
 
     return make

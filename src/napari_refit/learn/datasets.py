@@ -46,6 +46,11 @@ class DatasetSamples:
     source : str
         Where the images came from, for reports.
 
+    Attributes
+    ----------
+    rows : tuple of LabelRow
+        For each image: case, patient, group and slice.
+
     Raises
     ------
     ValueError
@@ -58,7 +63,7 @@ class DatasetSamples:
         self._training = training
         self.intensity = intensity or IntensityParams()
         self.source = source
-        rows = training.labels.rows
+        self.rows = rows = training.labels.rows
         self.labels, self.classes = _numbered(training.labels)
         self.patients: Sequence[str] = _patients(training.labels)
         self.cases: Sequence[str] = [row.case for row in rows]

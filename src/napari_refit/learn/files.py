@@ -118,6 +118,7 @@ def train_to_file(
     params: TrainingParams,
     out: Path,
     *,
+    split: Split | None = None,
     device: str | None = None,
     resume: bool = False,
     overwrite: bool = False,
@@ -131,6 +132,8 @@ def train_to_file(
     params : TrainingParams
     out : Path
         ``.safetensors``. The report goes beside it, as ``.refit.json``; folds are called ``-fold1`` and so on.
+    split : Split, optional
+        Who is trained on and who is not; by default patients are split as ``params`` say. Not with folds.
     device : str, optional
     resume : bool
         Go on where an earlier training of ``out`` stopped, if there was one.
@@ -151,11 +154,14 @@ def train_to_file(
         If ``out`` cannot be written, is there already, or belongs to an unfinished training; before any work.
     """
     callbacks = callbacks or Callbacks()
+    if split is not None and params.folds > 1:
+        raise ValueError(f"folds = {params.folds} does not go with a split that is given; folds must be 1")
     check_target(out, params.folds, resume=resume, overwrite=overwrite)
     check_labels(samples)
     if params.folds > 1:
         return _train_folds(samples, params, out, device, resume, callbacks)
-    split = split_patients(samples, params.validation_share, params.test_share, params.seed)
+    if split is None:
+        split = split_patients(samples, params.validation_share, params.test_share, params.seed)
     return _train_one(samples, params, out, split, 0, device, resume, callbacks)
 
 

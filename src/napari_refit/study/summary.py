@@ -133,7 +133,7 @@ def summary_markdown(results: StudyResults, statistics: Statistics) -> str:
     lines += ["## What the columns mean", ""]
     lines += [f"- **{_escaped(title)}**: {text}" for title, text in glossary(results, statistics)] + [""]
     lines += ["## Data", ""]
-    lines += [f"- {name}: {_escaped(text)}" for name, text in data_facts(results)] + [""]
+    lines += [f"- {_escaped(name)}: {_escaped(text)}" for name, text in data_facts(results)] + [""]
     lines += ["## Methods", ""]
     for method in results.methods:
         about = f": {_escaped(method.about)}" if method.about else ""

@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# The studies behind docs/results.md, on the evaluation data: scripts/results.sh [DATA [OUT]].
+# What is in OUT already is used again, so a run that was stopped goes on, and a run after a change of text takes seconds.
+# With STUDIES="busi lgg" only some are run; arguments of `napari-refit evaluate` may follow in MORE.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+program=${VENV:-.venv}/bin/napari-refit
+data=${1:-../shared/data}
+out=${2:-results-output}
+if [ ! -d "$data" ]; then
+    echo "results: there is no evaluation data at $data; docs/results.md stays as it is" >&2
+    exit 1
+fi
+
+evaluate() {
+    local name=$1
+    shift
+    case " ${STUDIES:-busi lgg hippocampus} " in
+    *" $name "*) "$program" evaluate "$data/$name" --out "$out/$name" "$@" ${MORE:-} ;;
+    esac
+}
+
+methods=gradcam,refit,seam,fsss,fsss-truth
+
+evaluate busi --preparation benign-normal --methods "$methods" --preset paper \
+    --train input_size=256 --train epochs=10 --train seam:input_size=192 --train seam:epochs=6 --train seam:seam.scale=0.5 \
+    --fsss input_size=192 --fsss epochs=10
+
+evaluate lgg --folds 3 --methods "$methods,cmer" --preset paper \
+    --train input_size=224 --train epochs=5 --train seam:input_size=192 --train seam:epochs=4 --train seam:seam.scale=0.5 \
+    --train cmer:input_size=128 --train cmer:epochs=8 --train cmer:learning_rate=0.002 --train cmer:patience=0 \
+    --train cmer:flip_vertical=0.5 --fsss input_size=192 --fsss epochs=8
+
+evaluate hippocampus --preparation paper --methods "$methods" --preset paper \
+    --train input_size=128 --train epochs=3 --train seam:epochs=2 --fsss input_size=96 --fsss epochs=4
+
+"${VENV:-.venv}/bin/python" docs/gen_results.py "$out"
