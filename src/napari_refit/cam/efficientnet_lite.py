@@ -106,7 +106,7 @@ class _InvertedResidual(nn.Module):
         return x + self.drop_path(y) if self.is_residual else y
 
 
-class _SamePadding(nn.Module):
+class SamePadding(nn.Module):
     """Zeros around a plane so that a strided convolution answers once per started stride."""
 
     def __init__(self, kernel: int, stride: int) -> None:
@@ -125,7 +125,7 @@ def _convolution(
     inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1, activated: bool = True
 ) -> nn.Sequential:
     padding = 0 if stride > 1 else kernel // 2
-    parts: list[nn.Module] = [_SamePadding(kernel, stride)] if stride > 1 else []
+    parts: list[nn.Module] = [SamePadding(kernel, stride)] if stride > 1 else []
     parts += [
         nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=padding, groups=groups, bias=False),
         nn.BatchNorm2d(outputs, eps=_EPSILON),

@@ -166,6 +166,23 @@ def layer_names(module: nn.Module, sample: Tensor | None = None) -> tuple[str, .
     return tuple(dict.fromkeys(names))
 
 
+def map_layers(module: nn.Module, sample: Tensor) -> dict[str, tuple[int, tuple[int, int]]]:
+    """Channels and grid of every layer whose output is a map of more than one place, in the order of finishing.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+    sample : Tensor
+        A network input ``(1, C, H, W)``.
+
+    Returns
+    -------
+    dict
+        Dotted name to ``(channels, (h, w))``.
+    """
+    return {record.name: (record.channels, record.layout.grid) for record in _record(module, sample)[0]}
+
+
 def find_layer(module: nn.Module, name: str) -> nn.Module:
     """Find a layer by its dotted name.
 

@@ -17,6 +17,7 @@ from napari_refit.errors import Cancelled
 OWN_NETWORKS: dict[str, str] = {
     "cmer": "napari_refit.cam.cmer_network:build_cmer",
     "fsss": "napari_refit.cam.fsss_network:build_fsss",
+    "seam": "napari_refit.cam.seam_network:build_seam",
 }
 """Architecture to the function that builds it, as ``"module:function"``; it is called as `build_own` calls it."""
 
