@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from napari_refit.declare import subgroups
 from napari_refit.io.datasets import DATASETS, Preparation, SplitParams
 from napari_refit.io.datasets import Declaration as DatasetDeclaration
 from napari_refit.learn.fsss.params import FsssParams
@@ -88,9 +89,17 @@ def parameters() -> str:
 
 def training_parameters() -> str:
     """The table of what a training can be told."""
+    groups: dict[str, type[BaseModel]] = {"": TrainingParams, **subgroups(TrainingParams)}
     rows = (
-        [f"`{item.name}`", item.title, allowed(item), f"`{shown(item.default)}`", item.help]
-        for item in declarations(TrainingParams)
+        [
+            f"`{group}{'.' if group else ''}{item.name}`",
+            item.title,
+            allowed(item),
+            f"`{shown(item.default)}`",
+            item.help,
+        ]
+        for group, model in groups.items()
+        for item in declarations(model)
     )
     return table(COLUMNS, rows)
 

@@ -54,6 +54,25 @@ def test_a_folder_becomes_a_checkpoint_that_refines(
     assert main(["refine", str(image), "--model", str(out), "--out", str(tmp_path / "refined")]) == 0
 
 
+def test_another_learner_is_trained_and_refined_with_in_the_same_way(
+    blob_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "seam.safetensors"
+    options = (*QUICK, "--learner", "seam", "--set", "seam.scale=0.6", "--json")
+    assert run(blob_folder, "--out", out, *options) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["parameters"]["learner"] == "seam"
+    assert report["parameters"]["seam"]["scale"] == 0.6
+    classifier = load_classifier(out)
+    assert (classifier.architecture, classifier.classes) == ("seam", ("blob", "normal"))
+    image = blob_folder / "blob" / "1.png"
+    folder = tmp_path / "refined"
+    assert main(["refine", str(image), "--model", str(out), "--out", str(folder), "--json"]) == 0
+    assert any(folder.iterdir())
+    assert run(blob_folder, "--out", out, *QUICK, "--learner", "seam", "--overwrite") == 1
+    assert "raise input_size" in capsys.readouterr().err
+
+
 def test_json_is_one_object_and_the_epochs_go_to_standard_error(
     blob_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -20,6 +20,7 @@ from napari_refit.learn.weights import Start, starting_network
 LESSONS: dict[str, str] = {
     "classifier": "napari_refit.learn.lessons:ClassifierLesson",
     "cmer": "napari_refit.learn.cmer:CmerLesson",
+    "seam": "napari_refit.learn.seam:SeamLesson",
 }
 """Value of ``TrainingParams.learner`` to the lesson, as ``"module:class"``."""
 

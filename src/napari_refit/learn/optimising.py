@@ -18,18 +18,26 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 def make_optimiser(network: nn.Module, params: TrainingParams) -> torch.optim.Optimizer:
-    """AdamW or SGD; biases and norms do not decay."""
-    kernels = [value for value in network.parameters() if value.requires_grad and value.ndim > 1]
-    others = [value for value in network.parameters() if value.requires_grad and value.ndim <= 1]
-    groups = [
-        {"params": kernels, "weight_decay": params.weight_decay},
-        {"params": others, "weight_decay": 0.0},
+    """AdamW or SGD; biases and norms do not decay.
+
+    Every parameter group says by which ``factor`` it learns faster than the learning rate: 1, but for parts that the
+    network names in a dict ``rate_factors``.
+    """
+    factors: dict[str, float] = getattr(network, "rate_factors", {})
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    for name, value in network.named_parameters():
+        if value.requires_grad:
+            factor = next((found for part, found in factors.items() if name.startswith(f"{part}.")), 1.0)
+            groups.setdefault((factor, value.ndim > 1), []).append(value)
+    made: list[dict[str, Any]] = [
+        {"params": values, "weight_decay": params.weight_decay if decays else 0.0, "factor": factor}
+        for (factor, decays), values in sorted(groups.items(), key=lambda item: (item[0][0], not item[0][1]))
     ]
     if params.optimiser == "sgd":
         return torch.optim.SGD(
-            groups, params.learning_rate, momentum=params.momentum, nesterov=params.momentum > 0
+            made, params.learning_rate, momentum=params.momentum, nesterov=params.momentum > 0
         )
-    return torch.optim.AdamW(groups, params.learning_rate)
+    return torch.optim.AdamW(made, params.learning_rate)
 
 
 def learning_rate(params: TrainingParams, step: int, steps_per_epoch: int) -> float:

@@ -134,7 +134,7 @@ class Run:
         self, images: Tensor, indices: NDArray[np.int64], rate: float, chance: torch.Generator
     ) -> tuple[Tensor, float]:
         for group in self.optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["factor"]
         targets = torch.from_numpy(self.shown[indices]).to(self.device, torch.float32)
         with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
             outcome = self.lesson.forward(self.network, images, chance)
