@@ -338,7 +338,7 @@ class CamParams(Parameters):
 
 
 class BoundaryParams(Parameters):
-    """BoundaryFit, eq. (1) of the paper, which is coverage 1 and tolerance 0."""
+    """BoundaryFit, eq. (1) of the paper, which is coverage 1, spread 0 and tolerance 0."""
 
     threshold: float = number(
         0.2, 0.0, 1.0, step=0.01, title="Threshold (τ)", help="The response map is positive from here on."
@@ -350,6 +350,15 @@ class BoundaryParams(Parameters):
         step=0.01,
         title="Coverage (ρ)",
         help="A cluster stays if at least this fraction of it is positive. 1: the paper, 0.5: majority vote.",
+    )
+    spread: float = number(
+        0.0,
+        0.0,
+        1000.0,
+        step=1,
+        title="Spread",
+        help="How strongly the response spreads between touching clusters of like colour, before the threshold. "
+        "0: not at all, as in the paper.",
     )
     tolerance: float = number(
         0.04,

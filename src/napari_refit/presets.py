@@ -32,7 +32,7 @@ def _paper(about: str, network: dict[str, Any], boundary: dict[str, Any], **inte
             "network": {**shared, **network},
             "intensity": {"low_percentile": 0.0, "high_percentile": 100.0, **intensity},
             "cam": {"gate": "off", "cam_input": "simplified", "classes": ("predicted",)},
-            "boundary": {"coverage": 1.0, **boundary},
+            "boundary": {"coverage": 1.0, "spread": 0.0, **boundary},
         },
     )
 

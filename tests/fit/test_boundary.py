@@ -20,7 +20,7 @@ from napari_refit.fit.boundary import boundary_fit, boundary_fit_stage
 from napari_refit.fit.types import FitInput
 from napari_refit.params import BoundaryParams
 
-EQUATION_1 = {"threshold": 0.5, "coverage": 1.0, "tolerance": 0.0}
+EQUATION_1 = {"threshold": 0.5, "coverage": 1.0, "spread": 0.0, "tolerance": 0.0}
 
 
 def _oracle() -> ModuleType:
@@ -207,7 +207,7 @@ def test_the_highest_fitted_response_wins(responses, labels):
 def test_stage_and_function_agree(response, labels, colours, tolerance, coverage):
     regions = (connected(labels) + 1).astype(np.int32)
     responses = np.stack([response, 1 - response])
-    params = BoundaryParams(threshold=0.4, coverage=coverage, tolerance=tolerance)
+    params = BoundaryParams(threshold=0.4, coverage=coverage, spread=0, tolerance=tolerance)
     result = boundary_fit_stage(FitInput(responses, regions, simplified=colours), params)
     expected = boundary_fit(
         responses, labels, 0.4, coverage=coverage, tolerance=tolerance, simplified=colours
@@ -242,14 +242,17 @@ def test_a_memo_changes_nothing_and_each_slider_costs_what_it_moves() -> None:
     inputs, memo = smooth_case((40, 44), 3, 6), Kept()
     moves = [
         (
-            {"threshold": 0.3, "coverage": 0.5, "tolerance": 0.02},
-            {"sizes", "ranked", "graph", ("fitted", 0.5, 0.02)},
+            {"threshold": 0.3, "coverage": 0.5, "spread": 0.0, "tolerance": 0.02},
+            {"sizes", "ranked", "graph", ("fitted", 0.5, 0.0, 0.02)},
         ),
-        ({"threshold": 0.6, "coverage": 0.5, "tolerance": 0.02}, set()),
-        ({"threshold": 0.6, "coverage": 0.8, "tolerance": 0.02}, {("fitted", 0.8, 0.02)}),
-        ({"threshold": 0.6, "coverage": 0.8, "tolerance": 0.1}, {("fitted", 0.8, 0.1)}),
-        ({"threshold": 0.5, "coverage": 1.0, "tolerance": 0.0}, {"lowest", ("fitted", 1.0, 0.0)}),
-        ({"threshold": 0.2, "coverage": 0.5, "tolerance": 0.02}, set()),
+        ({"threshold": 0.6, "coverage": 0.5, "spread": 0.0, "tolerance": 0.02}, set()),
+        ({"threshold": 0.6, "coverage": 0.8, "spread": 0.0, "tolerance": 0.02}, {("fitted", 0.8, 0.0, 0.02)}),
+        ({"threshold": 0.6, "coverage": 0.8, "spread": 0.0, "tolerance": 0.1}, {("fitted", 0.8, 0.0, 0.1)}),
+        (
+            {"threshold": 0.5, "coverage": 1.0, "spread": 0.0, "tolerance": 0.0},
+            {"lowest", ("fitted", 1.0, 0.0, 0.0)},
+        ),
+        ({"threshold": 0.2, "coverage": 0.5, "spread": 0.0, "tolerance": 0.02}, set()),
     ]
     for options, computed in moves:
         before = set(memo)
@@ -273,7 +276,7 @@ def test_order_statistics_in_bands(shape, levels, per_band, n_classes, dtype, mo
     sizes = np.bincount(clusters.ravel())[1:]
     assert sizes.min() <= boundary.SMALL < sizes.max()
     for coverage in (0.01, 0.37, 0.5, 1.0):
-        params = BoundaryParams(threshold=0, coverage=coverage, tolerance=0)
+        params = BoundaryParams(threshold=0, coverage=coverage, spread=0, tolerance=0)
         fitted = boundary_fit_stage(FitInput(response, clusters), params).fitted
         kept = boundary_fit_stage(FitInput(response, clusters), params, memo=Kept()).fitted
         np.testing.assert_array_equal(kept, fitted)
@@ -287,7 +290,8 @@ def test_order_statistics_in_bands(shape, levels, per_band, n_classes, dtype, mo
 def test_values_that_resampling_has_pushed_below_zero() -> None:
     response = np.array([[-5e-7, 0.0, -0.0, 0.2, 1.0000005]], np.float32)
     result = boundary_fit_stage(
-        FitInput(response[None], np.ones((1, 5), np.int32)), BoundaryParams(coverage=0.8, tolerance=0)
+        FitInput(response[None], np.ones((1, 5), np.int32)),
+        BoundaryParams(coverage=0.8, spread=0, tolerance=0),
     )
     assert (result.fitted == 0).all()
 

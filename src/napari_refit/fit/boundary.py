@@ -35,6 +35,7 @@ def boundary_fit(
     threshold: float = 0.5,
     *,
     coverage: float = 1.0,
+    spread: float = 0.0,
     tolerance: float = 0.0,
     simplified: np.ndarray | None = None,
 ) -> np.ndarray:
@@ -55,13 +56,16 @@ def boundary_fit(
     coverage : float, default 1.0
         A cluster is kept if at least this fraction of its pixels is positive, in (0, 1]: 1 is the paper,
         0.5 a majority vote.
+    spread : float, default 0.0
+        How strongly the response spreads between touching clusters of like colour before the threshold, 0 or
+        more (see `napari_refit.fit.spread`); 0 is the paper.
     tolerance : float, default 0.0
         The flood crosses between touching clusters as long as no channel of their mean colour differs from
         that of the cluster where the flood began by more than this fraction of the range of all mean
         colours, in [0, 1]. At 0 no flood leaves its cluster, even towards one of equal colour.
     simplified : array_like, shape of ``clusters`` with an optional channel axis at the end, optional
-        The simplified image, whose colours ``tolerance`` compares; needed when that is above 0. The mean
-        is taken where a cluster has several colours, so the image itself serves as well.
+        The simplified image, whose colours ``spread`` and ``tolerance`` compare; needed when one is above 0. The
+        mean is taken where a cluster has several colours, so the image itself serves as well.
 
     Returns
     -------
@@ -100,7 +104,7 @@ def boundary_fit(
         response = response[None]
     _check_shape(response, labels.shape)
     regions = connected_clusters(labels)
-    values, graph = _prepared(response, regions, threshold, coverage, tolerance, simplified)
+    values, graph = _prepared(response, regions, threshold, coverage, spread, tolerance, simplified)
     values = _flooded(values, graph, tolerance)
     return _mask(values, regions, threshold, tuple(range(1, len(values) + 1)))
 
@@ -118,11 +122,11 @@ def boundary_fit_stage(
     ----------
     inputs : FitInput
         The clusters are taken at their word: 1..n without gaps, each connected. Without a simplified image
-        the colours for ``tolerance`` are averaged from the image.
+        the colours for ``spread`` and ``tolerance`` are averaged from the image.
     params : BoundaryParams
     memo : Memo
         Belongs to ``inputs``. With one, the threshold only costs a comparison per cluster and a mask, the
-        coverage a look-up per cluster more, and the tolerance the flood.
+        coverage a look-up per cluster more, the spread a linear system, and the tolerance the flood.
     cancelled : callable, optional
 
     Returns
@@ -147,14 +151,14 @@ def boundary_fit_stage(
         raise ValueError(f"class_numbers must be {len(response)} numbers from 1 up, got {numbers}")
     clusters = loopable(inputs.clusters, np.int32)
     colours = inputs.image if inputs.simplified is None else inputs.simplified
-    options = params.threshold, params.coverage, params.tolerance
+    options = params.threshold, params.coverage, params.spread, params.tolerance
     dry, graph = _prepared(response, clusters, *options, colours, memo, cancelled)
 
     def fit() -> tuple[np.ndarray, np.ndarray]:
         values = _flooded(dry, graph, params.tolerance, cancelled)
         return values, _spread(values.astype(np.float32), clusters)
 
-    values, fitted = memo(("fitted", params.coverage, params.tolerance), fit)
+    values, fitted = memo(("fitted", params.coverage, params.spread, params.tolerance), fit)
     mask = _mask(values, clusters, params.threshold, numbers)
     return FitResult(fitted, mask, _message(values, response, params))
 
@@ -185,6 +189,7 @@ def _prepared(
     clusters: NDArray[np.int32],
     threshold: float,
     coverage: float,
+    spread: float,
     tolerance: float,
     colours: np.ndarray | None,
     memo: Memo = forgetful,
@@ -195,6 +200,8 @@ def _prepared(
         raise ValueError(f"threshold must be in [0, 1], got {threshold!r}")
     if not 0 < coverage <= 1:
         raise ValueError(f"coverage must be in (0, 1], got {coverage!r}")
+    if not 0 <= spread < math.inf:
+        raise ValueError(f"spread must be a number from 0 up, got {spread!r}")
     if not 0 <= tolerance <= 1:
         raise ValueError(f"tolerance must be in [0, 1], got {tolerance!r}")
     sizes: NDArray[np.int64] = memo("sizes", lambda: _sizes(clusters))
@@ -207,16 +214,24 @@ def _prepared(
         places = sizes - wanted if memo is forgetful else None
         ranked = memo("ranked", lambda: _ranked(_flat_response(response), clusters, sizes, places, cancelled))
         values = ranked[:, np.cumsum(sizes) - wanted]
-    if tolerance == 0:
+    if spread == 0 and tolerance == 0:
         return values, None
     check(cancelled)
-    return values, memo("graph", lambda: _graph(colours, clusters, len(sizes), tolerance))
+    user = f"tolerance {tolerance!r}" if spread == 0 else f"spread {spread!r}"
+    graph: ClusterGraph = memo("graph", lambda: _graph(colours, clusters, len(sizes), user))
+    if spread > 0:
+        from napari_refit.fit.spread import spread_response
+
+        dry = values
+        values = memo(("spread", coverage, spread), lambda: spread_response(dry, graph, sizes, spread))
+        check(cancelled)
+    return values, graph
 
 
 def _flooded(
     values: np.ndarray, graph: ClusterGraph | None, tolerance: float, cancelled: Stop | None = None
 ) -> np.ndarray:
-    if graph is None:
+    if graph is None or tolerance == 0:
         return values
     from napari_refit.fit.flood import flood_clusters
 
@@ -288,11 +303,11 @@ def _ranked(
 
 
 def _graph(
-    colours: np.ndarray | None, clusters: NDArray[np.int32], n_clusters: int, tolerance: float
+    colours: np.ndarray | None, clusters: NDArray[np.int32], n_clusters: int, user: str
 ) -> ClusterGraph:
     from napari_refit.fit.flood import cluster_graph
 
-    return cluster_graph(_checked_colours(colours, clusters.shape, tolerance), clusters, n_clusters)
+    return cluster_graph(_checked_colours(colours, clusters.shape, user), clusters, n_clusters)
 
 
 def _n_bands(n_values: int) -> int:
@@ -308,9 +323,9 @@ def _spread(table: np.ndarray, clusters: NDArray[np.int32]) -> np.ndarray:
     return maps.reshape(-1, *clusters.shape)
 
 
-def _checked_colours(colours: np.ndarray | None, shape: tuple[int, ...], tolerance: float) -> np.ndarray:
+def _checked_colours(colours: np.ndarray | None, shape: tuple[int, ...], user: str) -> np.ndarray:
     if colours is None:
-        raise ValueError(f"tolerance {tolerance!r} compares colours: pass the simplified image too")
+        raise ValueError(f"{user} compares colours: pass the simplified image too")
     from napari_refit.uss.checks import real_array
 
     colours = real_array(colours, "simplified")

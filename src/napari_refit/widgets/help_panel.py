@@ -41,8 +41,8 @@ SECTIONS = (
     (
         "BoundaryFit",
         "A cluster stays if enough of it lies where the response map reaches the threshold; all others turn "
-        "background. With a tolerance, the background also floods across the border of two clusters of nearly the "
-        "same colour.",
+        "background. With a spread, clusters of like colour that touch even out their responses first. With a "
+        "tolerance, the background also floods across the border of two clusters of nearly the same colour.",
     ),
     (
         "Refined labels",
