@@ -1,4 +1,4 @@
-"""How the defaults were chosen: ``python benchmarks/default_parameters.py [PHANTOMS]``.
+"""How the preset of phantoms was chosen: ``python benchmarks/default_parameters.py [PHANTOMS]``.
 
 Refines validation phantoms, whose seeds neither the classifier's training nor the demo uses, over a grid of
 parameters, and prints the foreground Dice over all their voxels beside that of the CAM at its best single threshold.
@@ -18,7 +18,8 @@ from napari_refit.recipe import RefitParams
 from napari_refit.scoring import THRESHOLDS
 
 SEEDS = range(2000, 2008)
-EQUATION_1 = {"threshold": 0.5, "coverage": 1.0, "tolerance": 0.0}
+PRESET = RefitParams.preset("phantom")
+EQUATION_1 = {"threshold": 0.5, "coverage": 1.0, "spread": 0.0, "tolerance": 0.0}
 GRID = {
     "compactness": (10.0, 20.0),
     "tolerance": (0.0, 0.04, 0.08),
@@ -46,14 +47,14 @@ def main() -> int:
         wanted += int(truth.sum())
         refit = Refit(made.image.transpose(2, 1, 0), sample_classifier())
         for name, table in cam.items():
-            refit.params = RefitParams(cam_input=name)
+            refit.params = PRESET.replace(cam_input=name)
             response = refit.volume(keep_response=True).response[0]
             masks = (response >= threshold for threshold in THRESHOLDS)
             table += [[np.count_nonzero(mask & truth), np.count_nonzero(mask)] for mask in masks]
-        refit.params = RefitParams()
+        refit.params = PRESET
         positive = [k for k in range(len(truth)) if any(refit.slice(k).predicted)]
         for row, cell in enumerate(cells):
-            refit.params = RefitParams(**cell)
+            refit.params = PRESET.replace(**cell)
             for k in range(len(truth)) if "cam_input" in cell else positive:
                 mask = refit.slice(k).mask > 0
                 counts[row] += np.count_nonzero(mask & truth[k]), np.count_nonzero(mask)
@@ -64,8 +65,8 @@ def main() -> int:
         print(f"CAM of the {name}, best single threshold {THRESHOLDS[best]:.2f}: {scores[best]:.3f}")
     scores = [dice(hits, found, wanted) for hits, found in counts]
     print(f"eq. (1), threshold 0.5: {scores[-3]:.3f}")
-    print(f"default preset on the CAM of the simplified image: {scores[-2]:.3f}")
-    print(f"default preset: {scores[-1]:.3f}")
+    print(f"phantom preset on the CAM of the simplified image: {scores[-2]:.3f}")
+    print(f"phantom preset: {scores[-1]:.3f}")
     for row in np.argsort(scores[:-3])[::-1][:10]:
         print(f"{scores[row]:.3f}  " + "  ".join(f"{key} {value:g}" for key, value in cells[row].items()))
     return 0

@@ -25,7 +25,7 @@ def test_it_leaves_labels_report_and_picture(demo):
     assert np.array_equal(labels.affine, image.affine)
     assert labels.shape == image.shape == (192, 192, 64)
     assert list(report["metrics"]) == ["blank", "cam", "cam_best_threshold", "refined"]
-    assert report["parameters"] == RefitParams.preset("default").model_dump(mode="json")
+    assert report["parameters"] == RefitParams.preset("phantom").model_dump(mode="json")
     assert report["model_checksum"].startswith("sha256:")
 
 

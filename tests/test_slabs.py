@@ -58,7 +58,9 @@ def cubes_refit(volume, response, most_voxels=10**9, **params) -> Refit:
         volume,
         response=response,
         spacing=(2.0, 1.0, 1.0),
-        params=RefitParams(segmenter="cubes", tolerance=0.0, coverage=1.0, threshold=0.3, **params),
+        params=RefitParams(
+            segmenter="cubes", tolerance=0.0, spread=0.0, coverage=1.0, threshold=0.3, **params
+        ),
     )
     refit.stages.slabs.most_voxels = most_voxels
     return refit

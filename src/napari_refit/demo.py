@@ -19,7 +19,7 @@ def sample_classifier() -> Path:
 
 
 def run_demo(out: Path, progress: Progress | None = None) -> dict[str, Any]:
-    """Make the phantom, refine it with the shipped classifier and the default preset, score it, draw it.
+    """Make the phantom, refine it with the shipped classifier and the phantom preset, score it, draw it.
 
     Parameters
     ----------
@@ -47,6 +47,6 @@ def run_demo(out: Path, progress: Progress | None = None) -> dict[str, Any]:
         truth=truth,
         panels=out / "panels.png",
     )
-    report = refine_file(job, RefitParams.preset("default"), overwrite=True, progress=progress)
+    report = refine_file(job, RefitParams.preset("phantom"), overwrite=True, progress=progress)
     write_report(out / "report.json", report)
     return report

@@ -341,7 +341,7 @@ class BoundaryParams(Parameters):
     """BoundaryFit, eq. (1) of the paper, which is coverage 1, spread 0 and tolerance 0."""
 
     threshold: float = number(
-        0.2, 0.0, 1.0, step=0.01, title="Threshold (τ)", help="The response map is positive from here on."
+        0.6, 0.0, 1.0, step=0.01, title="Threshold (τ)", help="The response map is positive from here on."
     )
     coverage: float = number(
         0.5,
@@ -352,7 +352,7 @@ class BoundaryParams(Parameters):
         help="A cluster stays if at least this fraction of it is positive. 1: the paper, 0.5: majority vote.",
     )
     spread: float = number(
-        0.0,
+        5.0,
         0.0,
         1000.0,
         step=1,
@@ -361,7 +361,7 @@ class BoundaryParams(Parameters):
         "0: not at all, as in the paper.",
     )
     tolerance: float = number(
-        0.04,
+        0.01,
         0.0,
         1.0,
         step=0.01,

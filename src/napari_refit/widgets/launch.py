@@ -29,6 +29,7 @@ def show_demo(viewer: Any) -> Any:
             layer.contour, layer.opacity = 1, 1.0
     _, dock = viewer.window.add_plugin_dock_widget("napari-refit", "ReFit")
     dock.choose_classifier("sample")
+    dock.commands.use_preset("phantom")
     dock.show_first_lesion()
     return dock
 
