@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The studies behind docs/results.md, on the evaluation data: scripts/results.sh [DATA [OUT]].
 # What is in OUT already is used again, so a run that was stopped goes on, and a run after a change of text takes seconds.
-# With STUDIES="busi lgg" only some are run; arguments of `napari-refit evaluate` may follow in MORE.
+# STUDIES="busi lgg" runs only some, METHODS and PRESETS (may be empty) only some methods; MORE goes to each evaluate.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -21,18 +21,23 @@ evaluate() {
     esac
 }
 
-methods=gradcam,refit,seam,fsss,fsss-truth
+methods=${METHODS:-gradcam,refit,fsss,fsss-truth,seam}
+read -ra presets <<<"${PRESETS---preset paper}"
 
-evaluate busi --preparation benign-normal --methods "$methods" --preset paper \
-    --train input_size=256 --train epochs=10 --train seam:input_size=192 --train seam:epochs=6 --train seam:seam.scale=0.5 \
+evaluate busi --preparation benign-normal --methods "$methods" "${presets[@]}" \
+    --train input_size=256 --train epochs=10 \
+    --train seam:input_size=192 --train seam:epochs=6 --train seam:seam.scale=0.5 \
     --fsss input_size=192 --fsss epochs=10
 
-evaluate lgg --folds 3 --methods "$methods,cmer" --preset paper \
-    --train input_size=224 --train epochs=5 --train seam:input_size=192 --train seam:epochs=4 --train seam:seam.scale=0.5 \
-    --train cmer:input_size=128 --train cmer:epochs=8 --train cmer:learning_rate=0.002 --train cmer:patience=0 \
-    --train cmer:flip_vertical=0.5 --fsss input_size=192 --fsss epochs=8
+evaluate lgg --folds 3 --methods "$methods${METHODS-,cmer}" "${presets[@]}" \
+    --train input_size=224 --train epochs=5 --train patience=0 \
+    --train seam:input_size=160 --train seam:epochs=4 --train seam:seam.scale=0.5 \
+    --train cmer:input_size=128 --train cmer:epochs=6 --train cmer:learning_rate=0.001 --train cmer:flip_vertical=0.5 \
+    --fsss input_size=160 --fsss epochs=5
 
-evaluate hippocampus --preparation paper --methods "$methods" --preset paper \
-    --train input_size=128 --train epochs=3 --train seam:epochs=2 --fsss input_size=96 --fsss epochs=4
+evaluate hippocampus --preparation paper --methods "$methods" "${presets[@]}" \
+    --train input_size=128 --train epochs=3 \
+    --train seam:input_size=64 --train seam:epochs=3 --train seam:seam.scale=0.5 \
+    --fsss input_size=96 --fsss epochs=3
 
 "${VENV:-.venv}/bin/python" docs/gen_results.py "$out"
