@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_refit.declare import subgroups
 from napari_refit.io.datasets import Dataset, Fold, image_labels, training_set
 from napari_refit.io.sidecar import file_checksum, sidecar_path
 from napari_refit.learn.settings import TrainingParams
@@ -75,7 +76,12 @@ class Stage:
             )
         start = self.params.weights
         weights = self.store.checksum(Path(start)) if Path(start).is_file() else start
-        return make_key("training", self.name, self.params, weights, sides, digest(self.dataset.preparation))
+        params = self.relevant_params()
+        return make_key("training", self.name, params, weights, sides, digest(self.dataset.preparation))
+
+    def relevant_params(self) -> Any:
+        """The parameters that the checkpoint depends on."""
+        return self.params
 
     def there(self) -> bool:
         """Whether the checkpoint is there and made from the same."""
@@ -160,6 +166,12 @@ class Stage:
 @dataclass(frozen=True)
 class Training(Stage):
     """A training from image-level labels."""
+
+    def relevant_params(self) -> dict[str, Any]:
+        """Without those of other learners."""
+        others = set(subgroups(type(self.params))) - {self.params.learner}
+        found: dict[str, Any] = self.params.model_dump(exclude=others)
+        return found
 
     def train(self, resume: bool, listener: Listener, callbacks: Callbacks) -> dict[str, Any]:
         """See `napari_refit.learn.files.train_to_file`."""

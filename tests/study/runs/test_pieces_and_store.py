@@ -6,12 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from napari_refit.cli import main
 from napari_refit.errors import ReadError
 from napari_refit.io.datasets import find_dataset, make_split
 from napari_refit.recipe import RefitParams
 from napari_refit.study.cases import fitting_params, only, read_stack, read_truth_stack, without_truth
 from napari_refit.study.methods import METHODS, choose_methods
-from napari_refit.study.run import usable_split
+from napari_refit.study.run import Study, usable_split
+from napari_refit.study.settings import StudySettings
 from napari_refit.study.store import Store, make_key
 
 
@@ -147,3 +149,29 @@ def test_a_split_that_does_not_suit_is_refused(busi_root: Path) -> None:
     tied = dataset.with_groups({fold.train[0]: "g", fold.test[0]: "g"})
     with pytest.raises(ValueError, match="different sides"):
         usable_split(tied, split)
+
+
+def test_a_learner_is_trained_anew_only_if_something_of_its_own_changed(
+    busi_root: Path, tmp_path: Path
+) -> None:
+    dataset = find_dataset(busi_root).prepared("benign-normal")
+
+    def keys(**changes: dict[str, dict[str, str]]) -> dict[str, str]:
+        settings = StudySettings(
+            methods=choose_methods(["gradcam", "seam"]), preparation="benign-normal", **changes
+        )
+        pieces = Study(dataset, settings, tmp_path / "study").pieces[0]
+        return {learner: pieces.training(learner).key() for learner in ("classifier", "seam")}
+
+    before = keys()
+    after = keys(training_of={"seam": {"seam.scale": "0.5", "epochs": "3"}})
+    assert before["classifier"] == after["classifier"]
+    assert before["seam"] != after["seam"]
+
+
+def test_parameters_of_one_learner_are_told_by_a_colon(
+    busi_root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong = ["evaluate", str(busi_root), "--out", str(tmp_path / "out"), "--train", "seam:epoch=3"]
+    assert main(wrong) == 2
+    assert "unknown training parameter 'epoch'" in capsys.readouterr().err
