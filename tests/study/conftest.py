@@ -112,11 +112,12 @@ def make_study() -> Callable[..., StudyResults]:
             for key in dict.fromkeys(row.method for row in rows)
         )
         facts = {
+            "dataset": "set",
             "title": "A set",
             "licence": "CC BY 4.0",
             "citation": ("A. Author: A set (2020).",),
             "methods": methods,
         }
-        return StudyResults("set", rows=rows, **(facts | others))
+        return StudyResults(rows=rows, **(facts | others))
 
     return make

@@ -71,7 +71,12 @@ class Figure:
 
 _dice_of = np.vectorize(dice_of, otypes=[float])
 _iou_of = np.vectorize(iou_of, otypes=[float])
-_paper_dsc = np.vectorize(paper_dsc, otypes=[float])
+
+
+def _paper_dsc(values: Floats) -> Floats:
+    # Comparing NaN, the mean IoU of draws without images, would raise a warning.
+    with np.errstate(invalid="ignore"):
+        return np.vectorize(paper_dsc, otypes=[float])(values)
 
 
 def groups_of(arranged: Arranged) -> list[Group]:

@@ -180,8 +180,10 @@ def _escaped(text: str) -> str:
 
     Examples
     --------
-    >>> print(_escaped("<b>a|b_c</b>"))
-    &lt;b&gt;a\\|b\\_c&lt;/b&gt;
+    >>> print(_escaped("<b>a|b_c</b>"), _escaped("< 0.001"))
+    &lt;b>a\\|b\\_c&lt;/b> < 0.001
     """
-    text = " ".join(str(text).split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    text = " ".join(str(text).split())
+    text = re.sub(r"&(?=#?\w+;)", "&amp;", text)
+    text = re.sub(r"<(?=[A-Za-z/!?])", "&lt;", text)
     return re.sub(r"([\\`*_\[\]|~#])", r"\\\1", text)
