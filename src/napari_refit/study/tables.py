@@ -290,7 +290,8 @@ def _test_notes(found: list[Any]) -> tuple[str, ...]:
     exact = all(item.is_exact for item in found)
     how = "all flips" if exact else f"{DRAWS} drawn flips (all flips up to {EXACT_UP_TO} patients)"
     return (
-        "Mean over the images that both methods have a Dice of; unpaired: only one of them has. Both tests are "
+        "Mean over the images that both methods have a Dice of; unpaired: only one of them has, such as where "
+        "one marks something in an image that holds nothing: see the false alarms. Both tests are "
         f"two-sided and take one mean difference per patient: sign-flip permutation test, {how}, and Wilcoxon's "
         f"signed-rank test; each corrected by Holm's method over the {len(found)} methods of the table.",
     )
