@@ -154,7 +154,16 @@ def _svg(figure: Figure, name: str) -> str:
         # A letter that matplotlib's own font lacks is still drawn by the browser.
         warnings.filterwarnings("ignore", message="Glyph")
         metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        figure.savefig(buffer, format="svg", transparent=True, dpi=150, metadata=metadata)
+        # Axes of equal aspect leave the constrained layout room on the wrong side: titles would be cut off.
+        figure.savefig(
+            buffer,
+            format="svg",
+            transparent=True,
+            dpi=150,
+            metadata=metadata,
+            bbox_inches="tight",
+            pad_inches=0.05,
+        )
     return _inline(buffer.getvalue(), name)
 
 
@@ -171,7 +180,7 @@ def _inline(text: str, name: str) -> str:
     """An SVG document as an element of a page: no prolog, no metadata, no fixed size, ids of its own."""
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    text = re.sub(r'<svg[^>]*?(viewBox="[^"]*")[^>]*>', rf"<svg {_XMLNS} {_ROLE} \1>", text, count=1)
+    text = re.sub(r'<svg[^>]*?viewBox="([^"]*)"[^>]*>', _opening, text, count=1)
     used = set(re.findall(r'(?:url\(|href=")#([\w-]+)', text))
     text = re.sub(
         r' id="([\w.-]+)"', lambda found: f' id="{name}-{found[1]}"' if found[1] in used else "", text
@@ -181,5 +190,12 @@ def _inline(text: str, name: str) -> str:
     return text.replace(_INK, "currentColor").replace(_MUTED, "var(--muted)").strip()
 
 
+def _opening(found: re.Match[str]) -> str:
+    # Text as large as the page's, and no larger.
+    width = round(_PIXELS_PER_POINT * float(found[1].split()[2]))
+    return f'<svg {_XMLNS} {_ROLE} viewBox="{found[1]}" style="width: 100%; max-width: {width}px">'
+
+
+_PIXELS_PER_POINT = 1.5
 _XMLNS = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
 _ROLE = 'role="img"'
