@@ -64,7 +64,7 @@ class DatasetSamples:
         self.intensity = intensity or IntensityParams()
         self.source = source
         self.rows = rows = training.labels.rows
-        self.labels, self.classes = _numbered(training.labels)
+        self.labels, self.classes = numbered(training.labels.matrix, training.labels.classes)
         self.patients: Sequence[str] = _patients(training.labels)
         self.cases: Sequence[str] = [row.case for row in rows]
         self.names: Sequence[str] = [
@@ -142,10 +142,31 @@ def dataset_samples(dataset: Dataset, intensity: IntensityParams | None = None) 
     )
 
 
-def _numbered(labels: ImageLabels) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    shown = labels.matrix.astype(np.int64)
+def numbered(matrix: NDArray[Any], classes: Sequence[str]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Labels in the form of `napari_refit.learn.samples.Samples`, without classes that no image shows.
+
+    Parameters
+    ----------
+    matrix : ndarray of int, shape (N, K)
+        1 where the image shows the class.
+    classes : sequence of str
+        K names.
+
+    Returns
+    -------
+    labels : ndarray of int64
+        (N,) where no image shows several classes, those that show none being of a class called background that is
+        put first; else (N, K).
+    classes : tuple of str
+
+    Examples
+    --------
+    >>> numbered(np.array([[0, 1, 0], [0, 0, 0]]), ["cyst", "lesion", "oedema"])
+    (array([1, 0]), ('background', 'lesion'))
+    """
+    shown = matrix.astype(np.int64)
     there = shown.any(axis=0)
-    shown, classes = shown[:, there], tuple(np.array(labels.classes, object)[there])
+    shown, classes = shown[:, there], tuple(np.array(classes, object)[there])
     if (shown.sum(axis=1) > 1).any():
         return shown, classes
     numbers = shown @ np.arange(1, len(classes) + 1)

@@ -17,6 +17,7 @@ from napari_refit.errors import ReadError, WriteError
 from napari_refit.io.sidecar import file_checksum, plain, sidecar_path, write_sidecar
 from napari_refit.learn import scores
 from napari_refit.learn.feeding import Progress
+from napari_refit.learn.places import SUFFIX, fold_path, state_path, state_paths
 from napari_refit.learn.reporting import TrainingResult, background_of
 from napari_refit.learn.samples import Samples, Subset, list_checksum, presence
 from napari_refit.learn.settings import TrainingParams
@@ -24,7 +25,16 @@ from napari_refit.learn.splits import Split, fold_patients, split_patients
 from napari_refit.learn.state import read_state
 from napari_refit.learn.training import check_labels, train
 
-SUFFIX = ".safetensors"
+__all__ = [
+    "SUFFIX",
+    "Callbacks",
+    "check_target",
+    "fold_path",
+    "resumed_params",
+    "state_path",
+    "train_to_file",
+]
+
 P = TypeVar("P", bound=Parameters)
 
 
@@ -44,28 +54,6 @@ class Callbacks:
     progress: Progress | None = None
     cancelled: Callable[[], bool] | None = None
     on_epoch: Callable[[int, dict[str, Any]], None] | None = None
-
-
-def state_path(out: Path) -> Path:
-    """Where the state of an unfinished training of a checkpoint lies.
-
-    Examples
-    --------
-    >>> state_path(Path("out/lesions.safetensors")).name
-    'lesions.training.pt'
-    """
-    return out.with_name(f"{out.stem}.training.pt")
-
-
-def fold_path(out: Path, fold: int) -> Path:
-    """The checkpoint of one fold, counted from 1.
-
-    Examples
-    --------
-    >>> fold_path(Path("lesions.safetensors"), 2).name
-    'lesions-fold2.safetensors'
-    """
-    return out.with_name(f"{out.stem}-fold{fold}{out.suffix}")
 
 
 def resumed_params(out: Path, params: P, given: Sequence[str]) -> P:
@@ -89,8 +77,7 @@ def resumed_params(out: Path, params: P, given: Sequence[str]) -> P:
     ReadError
         If the state cannot be read, is of another kind of training, or was made with another value of what is given.
     """
-    places = [state_path(path) for path in (out, *(fold_path(out, fold) for fold in range(1, 21)))]
-    place = next((path for path in places if path.exists()), None)
+    place = next((path for path in state_paths(out) if path.exists()), None)
     if place is not None:
         values = read_state(place).parameters
     elif (done := _report(fold_path(out, 1))) is not None:

@@ -29,10 +29,17 @@ def scan(listing: Listing) -> Contents | None:
             return None
     else:
         path = listing.file
-    return _contents(path, _rows(path))
+    return _contents(path, read_rows(path))
 
 
-def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
+def read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
+    """The rows of a table by column, with the number of their lines.
+
+    Raises
+    ------
+    ReadError
+        If it is no table of image-level labels, or a row lacks its image or its label.
+    """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file)
@@ -53,7 +60,12 @@ def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
     for line, row in rows:
         if None in row or None in row.values():
             raise ReadError(path, f"line {line} has more or fewer fields than there are columns")
-        read.append((line, {name.strip().lower(): value.strip() for name, value in row.items()}))
+        found = {name.strip().lower(): value.strip() for name, value in row.items()}
+        if not found["image"]:
+            raise ReadError(path, f"line {line} names no image")
+        if not found["label"]:
+            raise ReadError(path, f"line {line} has no label; write 'normal' where no class is there")
+        read.append((line, found))
     return read
 
 
@@ -64,15 +76,9 @@ def _contents(path: Path, rows: list[tuple[int, dict[str, str]]]) -> Contents:
     label_rows: dict[tuple[str, int | None, int | None], LabelRow] = {}
     findings = []
     for line, row in rows:
-        if not row["image"]:
-            raise ReadError(path, f"line {line} names no image")
-        if not row["label"]:
-            raise ReadError(path, f"line {line} has no label; write 'normal' where no class is there")
         file = path.parent / row["image"]
         name = Path(row["image"]).with_name(split_name(row["image"])[0]).as_posix()
-        axis, index = (_whole(path, line, key, row.get(key, "")) for key in ("axis", "index"))
-        if (axis is None) != (index is None):
-            raise ReadError(path, f"line {line} gives only one of axis and index; give both or none")
+        axis, index = plane_of_row(path, line, row)
         case = Case(name, {"image": ImageFiles((file,))}, None, row.get("patient", ""))
         if name in cases and cases[name] != case:
             message = f"line {line}: {name} is another file or of another patient than in a line before"
@@ -113,6 +119,20 @@ def label_names(text: str) -> tuple[str, ...]:
     """
     names = (name.strip() for name in re.split(r"[;|]", text))
     return tuple(name for name in names if name and not is_negative(name))
+
+
+def plane_of_row(path: Path, line: int, row: dict[str, str]) -> tuple[int | None, int | None]:
+    """The axis and the index that a row names, None for a whole image.
+
+    Raises
+    ------
+    ReadError
+        If they are no whole numbers, or one is missing.
+    """
+    axis, index = (_whole(path, line, key, row.get(key, "")) for key in ("axis", "index"))
+    if (axis is None) != (index is None):
+        raise ReadError(path, f"line {line} gives only one of axis and index; give both or none")
+    return axis, index
 
 
 def _whole(path: Path, line: int, key: str, text: str) -> int | None:
