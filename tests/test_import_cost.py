@@ -37,8 +37,16 @@ def test_stages_and_jobs_load_no_window(module: str) -> None:
     assert modules.isdisjoint({"qtpy", "PyQt5", "PyQt6", "PySide6", "napari", "vispy"})
 
 
-@pytest.mark.parametrize("statement", ["import napari_refit.recipe", "import napari_refit.cli"])
-def test_parameters_and_command_line_load_no_torch(statement: str) -> None:
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import napari_refit.recipe",
+        "import napari_refit.cli",
+        "import napari_refit.widgets.train_dock",
+        "import napari_refit.learn.tags, napari_refit.learn.tagged, napari_refit.learn.telling",
+    ],
+)
+def test_parameters_command_line_and_docks_load_no_torch(statement: str) -> None:
     modules, seconds = loaded_after(statement)
     print(f"{statement}: {seconds:.3f} s")
     assert "torch" not in modules

@@ -53,11 +53,13 @@ def test_files_find_their_reader_and_writer(tmp_path):
 
 
 def test_dock_and_sample_are_offered(manifest):
-    (widget,) = manifest.contributions.widgets
+    widget, training = manifest.contributions.widgets
     (sample,) = manifest.contributions.sample_data
     assert (widget.command, widget.display_name) == ("napari-refit.dock", "ReFit")
+    assert (training.command, training.display_name) == ("napari-refit.train", "Train")
     assert (sample.key, sample.display_name) == ("phantom", "Brain MRI phantom (ReFit)")
     assert manifest.display_name == "ReFit"
     assert [item.command for item in manifest.contributions.menus["napari/layers/segment"]] == [
-        widget.command
+        widget.command,
+        training.command,
     ]

@@ -53,6 +53,16 @@ def block_segmenter(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     SEGMENTERS.unregister("blocks")
 
 
+@pytest.fixture(autouse=True)
+def nothing_trained() -> Iterator[None]:
+    """What one test trains is not what another's dock starts with."""
+    from napari_refit.widgets import trained
+
+    trained.forget()
+    yield
+    trained.forget()
+
+
 @pytest.fixture
 def gate() -> Iterator[Gate]:
     found = Gate()

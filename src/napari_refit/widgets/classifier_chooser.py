@@ -24,6 +24,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_refit.widgets.classifier_source import NEEDS_ARCHITECTURE, SUFFIXES, ClassifierSource
+from napari_refit.widgets.graphics import keep_triton_out
 from napari_refit.widgets.model_names import architecture_names, torchvision_names
 from napari_refit.widgets.readouts import BeliefReadout
 from napari_refit.widgets.style import LazyComboBox, NoteLabel
@@ -81,7 +82,7 @@ class ClassifierChooser(QWidget):
         self.layer.setPlaceholderText("choose a layer")
         self.classes = QListWidget()
         self.classes.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        self.device = LazyComboBox(_devices)
+        self.device = LazyComboBox(torch_devices)
         self.device.set_values(("auto", "cpu"))
 
         file_row = QWidget()
@@ -333,7 +334,9 @@ def _searchable(combo: LazyComboBox, placeholder: str) -> None:
     combo.setCompleter(completer)
 
 
-def _devices() -> list[str]:
+def torch_devices() -> list[str]:
+    """What torch can compute on here; it is imported for this."""
+    keep_triton_out()
     import torch
 
     found = ["auto", "cpu"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from html import escape
 from importlib.metadata import PackageNotFoundError, metadata
 
@@ -69,17 +70,12 @@ def documentation_url() -> str:
 
 def help_html(palette: Colors) -> str:
     """Return the whole help as HTML."""
-    parts = [f'<p><a href="{documentation_url()}" style="color:{palette.refined}">Documentation</a></p>']
+    parts = [documentation_link(palette)]
     parts.append("<h3>Keyboard shortcuts</h3>")
     parts.append(
         f'<p style="color:{palette.muted}">They work while the image or the layer list has the focus.</p>'
     )
-    parts.append("<table cellspacing='0' cellpadding='3'>")
-    parts += [
-        f"<tr><td style='white-space:nowrap'><b>{escape(shortcut.shown)}</b></td><td>{escape(shortcut.help)}</td></tr>"
-        for shortcut in SHORTCUTS
-    ]
-    parts.append("</table>")
+    parts.append(shortcut_table((shortcut.shown, shortcut.help) for shortcut in SHORTCUTS))
     groups: dict[str, list[tuple[str, type[BaseModel]]]] = {
         "Data": [("", params.IntensityParams)],
         "USS": [(entry.title, entry.params) for entry in SEGMENTERS],
@@ -90,11 +86,26 @@ def help_html(palette: Colors) -> str:
         parts.append(f"<h3>{escape(title)}</h3><p>{escape(text)}</p>")
         for name, group in groups.get(title, []):
             parts.append(f"<h4>{escape(name)}</h4>" if name else "")
-            parts.append(_parameters(group, palette))
+            parts.append(parameter_list(group, palette))
     return "".join(parts)
 
 
-def _parameters(group: type[BaseModel], palette: Colors) -> str:
+def documentation_link(palette: Colors) -> str:
+    """A link to the documentation."""
+    return f'<p><a href="{documentation_url()}" style="color:{palette.refined}">Documentation</a></p>'
+
+
+def shortcut_table(rows: Iterable[tuple[str, str]]) -> str:
+    """Keys and what they do."""
+    lines = "".join(
+        f"<tr><td style='white-space:nowrap'><b>{escape(keys)}</b></td><td>{escape(text)}</td></tr>"
+        for keys, text in rows
+    )
+    return f"<table cellspacing='0' cellpadding='3'>{lines}</table>"
+
+
+def parameter_list(group: type[BaseModel], palette: Colors) -> str:
+    """Every parameter of a group, with its help and its bounds."""
     rows = []
     for item in params.declarations(group):
         facts = f"{shown(item.low)} to {shown(item.high)} {item.unit}" if item.high is not None else item.unit
@@ -106,16 +117,29 @@ def _parameters(group: type[BaseModel], palette: Colors) -> str:
 
 
 class HelpPanel(QDialog):
-    """A window beside napari that stays open while one works; Escape closes it."""
+    """A window beside napari that stays open while one works; Escape closes it.
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    Parameters
+    ----------
+    title : str
+    html : callable
+        The help in the colours of a theme.
+    """
+
+    def __init__(
+        self,
+        parent: QWidget | None = None,
+        title: str = "ReFit help",
+        html: Callable[[Colors], str] = help_html,
+    ) -> None:
         super().__init__(parent)
-        self.setWindowTitle("ReFit help")
+        self._html = html
+        self.setWindowTitle(title)
         self.setModal(False)
         self.resize(460, 620)
         self.browser = QTextBrowser()
         self.browser.setOpenExternalLinks(True)
-        self.browser.setAccessibleName("ReFit help")
+        self.browser.setAccessibleName(title)
         self.browser.setTextInteractionFlags(
             Qt.TextInteractionFlag.TextBrowserInteraction | Qt.TextInteractionFlag.TextSelectableByKeyboard
         )
@@ -140,5 +164,5 @@ class HelpPanel(QDialog):
 
     def _fill(self) -> None:
         place = self.browser.verticalScrollBar().value()
-        self.browser.setHtml(help_html(colors(self)))
+        self.browser.setHtml(self._html(colors(self)))
         self.browser.verticalScrollBar().setValue(place)

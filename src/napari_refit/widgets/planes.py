@@ -84,6 +84,11 @@ def open_plane(layer: Any, dims: Any) -> OpenPlane:
     return OpenPlane(tuple(sorted(found.items())), (shown[0], shown[1]), cut[-1] if cut else None)
 
 
+def cut_axes(layer: Any, dims: Any) -> tuple[int, ...]:
+    """The axes of a layer's data that a viewer with these ``dims`` steps through, in ascending order."""
+    return tuple(sorted(_layer_order(layer, dims)[:-2]))
+
+
 def go_to(layer: Any, dims: Any, index: PlaneIndex) -> None:
     """Move a viewer to a plane of a layer.
 

@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QHBoxLayout, QScrollArea, QVBoxLayout, QWidget
 
 from napari_refit.recipe import RefitParams
 from napari_refit.responses import MOST_DEFAULT_CLASSES
-from napari_refit.widgets import style
+from napari_refit.widgets import style, trained
 from napari_refit.widgets.choosing import LayerCombo
 from napari_refit.widgets.classifier_chooser import LABEL_WIDTH as CHOOSER_LABEL_WIDTH
 from napari_refit.widgets.classifier_chooser import ClassifierChooser, ClassifierSource
@@ -64,6 +64,9 @@ class ReFitDock(QWidget):
         self.session.set_params(self.sections.params)
         self._on_layer_list()
         self._choose_first()
+        trained.enlist(self)
+        if trained.latest() is not None:
+            self.choose_classifier(str(trained.latest()))
         self._on_plane()
         self.session.update()
 
@@ -103,6 +106,7 @@ class ReFitDock(QWidget):
         if not self._open:
             return
         self._open = False
+        trained.retire(self)
         self._of_viewer.release()
         self.commands.close()
         self.image.close_down()
@@ -138,6 +142,7 @@ class ReFitDock(QWidget):
     def _forget(self) -> None:
         """Qt deleted the dock, say with its window."""
         self._open = False
+        trained.retire(self)
 
     # -- building
 
