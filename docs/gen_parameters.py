@@ -240,6 +240,13 @@ def shortcuts() -> str:
     return table(["keys", "does", ""], ([f"`{item.shown}`", item.title, item.help] for item in SHORTCUTS))
 
 
+def tagging_keys() -> str:
+    """Every key of the Train dock."""
+    from napari_refit.widgets.tag_keys import KEYS
+
+    return table(["keys", ""], ([f"`{keys}`", text] for keys, text in KEYS))
+
+
 GENERATED: dict[str, Callable[[], str]] = {
     "parameters": parameters,
     "training parameters": training_parameters,
@@ -249,6 +256,7 @@ GENERATED: dict[str, Callable[[], str]] = {
     "datasets": datasets,
     "preparations": preparations,
     "shortcuts": shortcuts,
+    "tagging keys": tagging_keys,
 }
 
 

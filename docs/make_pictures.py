@@ -76,6 +76,54 @@ def window_pictures() -> None:
     settle(0.5)
 
 
+def train_picture() -> None:
+    """The Train dock after a training from tagged slices, with its curves."""
+    import napari
+
+    viewer = napari.Viewer(show=True)
+    viewer.window.resize(WINDOW[0], 1130)
+    viewer.open_sample("napari-refit", "phantom")
+    image, truth = (
+        next(layer for layer in viewer.layers if layer.name.startswith("phantom truth") == is_truth)
+        for is_truth in (False, True)
+    )
+    truth.contour, truth.opacity = 1, 1.0
+    _, dock = viewer.window.add_plugin_dock_widget("napari-refit", "Train")
+    with tempfile.TemporaryDirectory() as folder:
+        dock.set_out(Path(folder) / "lesions.safetensors")
+        dock.choose_source("truth")
+        dock.truth.image.choose(image)
+        dock.truth.truth.choose(truth)
+        dock.truth.names.setText("lesion")
+        dock.truth.look()
+        wait_until(lambda: dock.truth.found is not None, "the labels of the slices")
+        dock.truth.copy.click()
+        dock.table.desk.name_blocks(4)
+        dock.forms.set_params(
+            dock.forms.params.model_copy(
+                update={
+                    "architecture": "phantom-cnn",
+                    "weights": "none",
+                    "input_size": 96,
+                    "epochs": 12,
+                    "patience": 0,
+                    "learning_rate": 3e-3,
+                }
+            )
+        )
+        dock.start()
+        wait_until(lambda: dock.session.trained is not None, "a trained classifier")
+        dock.sections["Training"].collapse(animate=False)
+        dock.table.desk.go(int(truth.data.reshape(len(truth.data), -1).any(1).argmax()))
+        dock.out.line.setText("lesions.safetensors")
+        settle(1.0)
+        dock.scroll.verticalScrollBar().setValue(0)
+        settle(0.5)
+        save(viewer.screenshot(canvas_only=False, flash=False), "refit-train")
+    viewer.close()
+    settle(0.5)
+
+
 def pixels(widget: Any) -> Any:
     """What a widget shows, as an array."""
     import numpy as np
@@ -105,6 +153,7 @@ def main() -> int:
     """Take every picture."""
     IMAGES.mkdir(exist_ok=True)
     window_pictures()
+    train_picture()
     demo_picture()
     return 0
 
