@@ -23,6 +23,7 @@ from napari_refit.cli_shared import (
 from napari_refit.declare import Declaration, declarations
 from napari_refit.errors import Cancelled
 from napari_refit.learn.settings import TrainingParams
+from napari_refit.learn.telling import scores_line
 from napari_refit.params import IntensityParams
 
 # The others are set with --set.
@@ -158,16 +159,7 @@ def _print_report(out: Path, report: dict[str, Any]) -> None:
     for part in ("validation", "test"):
         found = report.get(part)
         if found:
-            print(f"  {part:<10} {_line(found)}")
-
-
-def _line(found: dict[str, Any]) -> str:
-    low, high = found["auroc_95"]
-    area = "–" if found["auroc"] is None else f"{found['auroc']:.3f} (95 %: {low:.3f} to {high:.3f})"
-    return (
-        f"AUROC {area}, accuracy {found['accuracy']:.3f}, calibration error {found['calibration']['ece']:.3f}, "
-        f"Brier {found['calibration']['brier']:.3f}; {found['images']} images of {found['patients']} patients"
-    )
+            print(f"  {part:<10} {scores_line(found)}")
 
 
 def _parameters() -> list[inspect.Parameter]:

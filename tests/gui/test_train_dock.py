@@ -550,6 +550,20 @@ def test_files_are_not_replaced_unasked(work, tmp_path, monkeypatch):
     assert state_path(out).read_bytes() == b"a state"
 
 
+def test_only_the_chosen_learners_own_parameters_are_shown(work):
+    forms = work.dock.forms
+    assert not any(form.isVisibleTo(work.dock) for form in forms.groups.values())
+    learner = forms.basic.control("learner")
+    for name in ("seam", "cmer"):
+        learner.combo.setCurrentIndex(learner.combo.findData(name))
+        assert forms.params.learner == name
+        shown = [group for group, form in forms.groups.items() if form.isVisibleTo(work.dock)]
+        assert shown == [name]
+    forms.groups["cmer"].control("width")._take(24)
+    assert forms.params.cmer.width == 24
+    assert forms.params.epochs == QUICK["epochs"]
+
+
 def test_several_folds_are_drawn_and_the_first_is_selected(work, tmp_path):
     work.tag_all()
     work.desk.name_blocks(2)
