@@ -59,6 +59,7 @@ def collect(folder: Path) -> dict[str, Any]:
     for path in sorted(folder.glob("*/summary.json")):
         summary = json.loads(path.read_text(encoding="utf-8"))
         found[path.parent.name] = {part: summary.get(part) for part in PARTS}
+        found[path.parent.name]["machine"].pop("system", None)
         found[path.parent.name]["comparisons"] += against_refit(path.with_name("results.csv"))
     if not found:
         raise SystemExit(f"{folder}: there is no study in it; run 'make results' first")
@@ -131,7 +132,11 @@ def section(study: dict[str, Any]) -> str:
         f"## {title(study)}",
         "",
         f"{counts}; class: {about['counts'].get('classes', '')}. Split: "
-        + "; ".join(f"{key} {value}" for key, value in split.items() if not isinstance(value, (dict, list)))
+        + "; ".join(
+            f"{key} {value}"
+            for key, value in split.items()
+            if not isinstance(value, (dict, list)) and key != "key"
+        )
         + ".",
         "",
         *figure_table(study),

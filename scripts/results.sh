@@ -22,22 +22,24 @@ evaluate() {
 }
 
 methods=${METHODS:-gradcam,refit,fsss,fsss-truth,seam}
+# Two modalities are what WSS-CMER compares.
+two_modalities=${METHODS:-$methods,cmer}
 read -ra presets <<<"${PRESETS---preset paper}"
 
 evaluate busi --preparation benign-normal --methods "$methods" "${presets[@]}" \
     --train input_size=256 --train epochs=10 \
     --train seam:input_size=192 --train seam:epochs=6 --train seam:seam.scale=0.5 --train seam:learning_rate=0.0001 --train seam:seam.norms=frozen \
-    --fsss input_size=192 --fsss epochs=10
+    --fsss input_size=192 --fsss epochs=8
 
-evaluate lgg --folds 3 --methods "$methods${METHODS-,cmer}" "${presets[@]}" \
+evaluate lgg --folds 3 --methods "$two_modalities" "${presets[@]}" \
     --train input_size=224 --train epochs=5 --train patience=0 \
     --train seam:input_size=160 --train seam:epochs=4 --train seam:seam.scale=0.5 --train seam:learning_rate=0.0001 --train seam:seam.norms=frozen \
     --train cmer:input_size=128 --train cmer:epochs=6 --train cmer:learning_rate=0.001 --train cmer:flip_vertical=0.5 \
-    --fsss input_size=160 --fsss epochs=5
+    --fsss input_size=160 --fsss epochs=4
 
 evaluate hippocampus --preparation paper --methods "$methods" "${presets[@]}" \
     --train input_size=128 --train epochs=3 \
     --train seam:input_size=64 --train seam:epochs=3 --train seam:seam.scale=0.5 --train seam:learning_rate=0.0001 --train seam:seam.norms=frozen \
-    --fsss input_size=96 --fsss epochs=3
+    --fsss input_size=96 --fsss epochs=2
 
 "${VENV:-.venv}/bin/python" docs/gen_results.py "$out"
