@@ -39,7 +39,7 @@ def refined(path, response):
     refit = Refit(
         load(path),
         response=response,
-        params=RefitParams(segmenter="voxels", threshold=0.5, coverage=1.0, tolerance=0.0),
+        params=RefitParams(segmenter="voxels", threshold=0.5, coverage=1.0, spread=0.0, tolerance=0.0),
     )
     return refit.volume().mask
 

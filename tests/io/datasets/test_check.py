@@ -330,7 +330,7 @@ def test_the_command_draws_a_table_on_a_terminal(make_brats, capsys, monkeypatch
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["."], "--check"),
+        (["."], "no known dataset"),
         (["missing", "--check"], "missing: there is no such file or folder"),
         (["--check"], "dataset"),
         ([".", "--check"], "no known dataset"),
