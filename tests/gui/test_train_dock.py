@@ -9,6 +9,7 @@ import threading
 
 import numpy as np
 import pytest
+from napari.components import ViewerModel
 from qtpy.QtCore import Qt
 
 import napari_refit as refit
@@ -81,7 +82,11 @@ def open_dock(make_napari_viewer_proxy, qtbot):
         viewer = viewer or make_napari_viewer_proxy(show=True)
         layer = viewer.add_image(volume()[0] if image is None else image, name="scan", **place)
         dock = module.TrainDock(viewer)
-        viewer.window.add_dock_widget(dock, name="Train", area="right")
+        if hasattr(viewer, "window"):
+            viewer.window.add_dock_widget(dock, name="Train", area="right")
+        else:
+            qtbot.addWidget(dock)
+            dock.show()
         docks.append(dock)
         dock.forms.set_params(dock.forms.params.model_copy(update=QUICK))
         dock.device.set_value("cpu")
@@ -96,6 +101,14 @@ def open_dock(make_napari_viewer_proxy, qtbot):
 @pytest.fixture
 def work(open_dock, tmp_path):
     found = open_dock()
+    found.dock.set_out(tmp_path / "lesions.safetensors")
+    return found
+
+
+@pytest.fixture
+def alone(open_dock, tmp_path):
+    """The dock in a window of its own, with a viewer that has none: quicker, where the canvas does not matter."""
+    found = open_dock(viewer=ViewerModel())
     found.dock.set_out(tmp_path / "lesions.safetensors")
     return found
 
@@ -118,7 +131,7 @@ def test_tag_train_refine(work, make_dock, settled, tmp_path):
     assert out.exists()
     assert not unfinished(out)
     assert [row["epoch"] for row in work.dock.curves.curves.rows[0]] == [1, 2]
-    text = work.dock.footer.result.plain()
+    text = work.dock.result.plain()
     assert text.startswith("Best epoch ")
     assert "AUROC" in text
     assert "calibration error" in text
@@ -136,7 +149,7 @@ def test_the_next_refit_dock_starts_with_what_was_trained(work, make_dock, settl
     work.tag_all()
     work.desk.name_blocks(2)
     work.train()
-    assert "is selected when ReFit is opened" in work.dock.footer.result.plain()
+    assert "is selected when ReFit is opened" in work.dock.result.plain()
     refit_dock = make_dock(work.viewer)
     assert refit_dock.chooser.source.value == str(work.dock.session.trained.checkpoints[0])
     settled(refit_dock)
@@ -162,7 +175,7 @@ def hold_after_epoch(epoch, monkeypatch):
 def test_a_resumed_training_ends_with_the_weights_of_an_unbroken_one(open_dock, tmp_path, monkeypatch):
     from safetensors.numpy import load_file
 
-    work = open_dock()
+    work = open_dock(viewer=ViewerModel())
     work.tag_all()
     work.desk.name_blocks(2)
     work.dock.forms.set_params(work.dock.forms.params.model_copy(update={"epochs": 4}))
@@ -278,23 +291,23 @@ def test_table_and_viewer_move_together(work):
     assert work.desk.slots[0][1] == ((2, 0),)
 
 
-def test_keys_step_to_the_next_untagged_and_undo_comes_back(work):
-    work.desk.go(2)
-    work.keys("1")
-    work.desk.go(1)
-    work.keys("0")
-    assert work.desk.current == 3
-    work.qtbot.keyClick(work.table, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
-    assert work.desk.current == 1
-    assert work.label(1) == "–"
-    work.desk.go(2)
-    work.qtbot.keyClick(work.table, Qt.Key.Key_Backspace)
-    assert work.label(2) == "–"
-    work.panel.undo.click()
-    assert work.label(2) == "lesion"
-    work.keys("7")
-    assert "There is no class 7" in work.error
-    assert work.label(2) == "lesion"
+def test_keys_step_to_the_next_untagged_and_undo_comes_back(alone):
+    alone.desk.go(2)
+    alone.keys("1")
+    alone.desk.go(1)
+    alone.keys("0")
+    assert alone.desk.current == 3
+    alone.qtbot.keyClick(alone.table, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    assert alone.desk.current == 1
+    assert alone.label(1) == "–"
+    alone.desk.go(2)
+    alone.qtbot.keyClick(alone.table, Qt.Key.Key_Backspace)
+    assert alone.label(2) == "–"
+    alone.panel.undo.click()
+    assert alone.label(2) == "lesion"
+    alone.keys("7")
+    assert "There is no class 7" in alone.error
+    assert alone.label(2) == "lesion"
 
 
 def test_keys_work_in_the_image_while_the_table_is_shown(work):
@@ -312,58 +325,60 @@ def test_keys_work_in_the_image_while_the_table_is_shown(work):
     assert len(work.desk.tagging.known()) == before
 
 
-def test_several_rows_and_several_classes(work):
-    work.panel.classes.add.click()
-    work.panel.classes.names[1].setText("cyst")
-    work.panel.classes.names[1].editingFinished.emit()
-    assert work.desk.tagging.classes == ("lesion", "cyst")
-    work.desk.go(2)
+def test_several_rows_and_several_classes(alone):
+    alone.panel.classes.add.click()
+    alone.panel.classes.names[1].setText("cyst")
+    alone.panel.classes.names[1].editingFinished.emit()
+    assert alone.desk.tagging.classes == ("lesion", "cyst")
+    alone.desk.go(2)
     for _ in range(3):
-        work.qtbot.keyClick(work.table, Qt.Key.Key_Down, Qt.KeyboardModifier.ShiftModifier)
-    assert work.table.picked() == [2, 3, 4, 5]
-    work.keys("2")
-    assert [work.label(row) for row in range(1, 7)] == ["–", "cyst", "cyst", "cyst", "cyst", "–"]
-    work.desk.go(3)
-    work.qtbot.keyClick(work.table, Qt.Key.Key_1, Qt.KeyboardModifier.ControlModifier)
-    assert work.label(3) == "lesion; cyst"
-    assert work.panel.classes.counts["cyst"].text() == "4"
-    work.panel.classes.names[0].setText("cyst")
-    work.panel.classes.names[0].editingFinished.emit()
-    assert "There is a class 'cyst' already." in work.error
-    assert work.panel.classes.names[0].text() == "lesion"
-    work.desk.remove_class("cyst")
-    assert [work.label(row) for row in (2, 3)] == ["–", "lesion"]
-    work.desk.undo()
-    assert [work.label(row) for row in (2, 3)] == ["cyst", "lesion; cyst"]
+        alone.qtbot.keyClick(alone.table, Qt.Key.Key_Down, Qt.KeyboardModifier.ShiftModifier)
+    assert alone.table.picked() == [2, 3, 4, 5]
+    alone.keys("2")
+    assert [alone.label(row) for row in range(1, 7)] == ["–", "cyst", "cyst", "cyst", "cyst", "–"]
+    alone.desk.go(3)
+    alone.qtbot.keyClick(alone.table, Qt.Key.Key_1, Qt.KeyboardModifier.ControlModifier)
+    assert alone.label(3) == "lesion; cyst"
+    assert alone.panel.classes.counts["cyst"].text() == "4"
+    alone.panel.classes.names[0].setText("cyst")
+    alone.panel.classes.names[0].editingFinished.emit()
+    assert "There is a class 'cyst' already." in alone.error
+    assert alone.panel.classes.names[0].text() == "lesion"
+    alone.desk.remove_class("cyst")
+    assert [alone.label(row) for row in (2, 3)] == ["–", "lesion"]
+    alone.desk.undo()
+    assert [alone.label(row) for row in (2, 3)] == ["cyst", "lesion; cyst"]
 
 
-def test_typed_labels_and_patients(work):
-    model = work.table.model()
+def test_typed_labels_and_patients(alone):
+    model = alone.table.model()
     assert model.setData(model.index(3, 1), "lesion")
     model.setData(model.index(4, 1), "background")
     model.setData(model.index(5, 1), "tumor")
-    assert "There is no class 'tumor'; there are: lesion." in work.error
-    assert [work.label(row) for row in (3, 4, 5)] == ["lesion", "background", "–"]
-    work.desk.go(3)
-    work.qtbot.keyClick(work.table, Qt.Key.Key_Down, Qt.KeyboardModifier.ShiftModifier)
+    assert "There is no class 'tumor'; there are: lesion." in alone.error
+    assert [alone.label(row) for row in (3, 4, 5)] == ["lesion", "background", "–"]
+    alone.desk.go(3)
+    alone.qtbot.keyClick(alone.table, Qt.Key.Key_Down, Qt.KeyboardModifier.ShiftModifier)
     model.setData(model.index(4, 2), "ann")
     assert [model.index(row, 2).data() for row in (2, 3, 4, 5)] == ["scan", "ann", "ann", "scan"]
 
 
-def test_tags_outlive_the_dock(work, open_dock):
-    work.tag_all()
-    work.dock.shut_down()
-    again = module.TrainDock(work.viewer)
+def test_tags_outlive_the_dock(alone):
+    alone.tag_all()
+    alone.dock.shut_down()
+    again = module.TrainDock(alone.viewer)
     try:
         assert again.table.desk.n_tagged() == 12
     finally:
         again.shut_down()
-    assert work.image.metadata[KEPT]["classes"] == ["lesion"]
+    assert alone.image.metadata[KEPT]["classes"] == ["lesion"]
 
 
 @pytest.mark.parametrize("shape", [(3, 4, 24, 24), (5, 24, 24, 3)])
 def test_more_axes_and_colour(open_dock, tmp_path, shape):
-    work = open_dock(np.random.default_rng(0).uniform(size=shape).astype(np.float32), rgb=shape[-1] == 3)
+    work = open_dock(
+        np.random.default_rng(0).uniform(size=shape).astype(np.float32), ViewerModel(), rgb=shape[-1] == 3
+    )
     assert len(work.desk.slots) == (12 if shape[-1] != 3 else 5)
     work.keys("10")
     work.wait(lambda: "2 of" in work.dock.note.plain())
@@ -377,7 +392,7 @@ def test_more_axes_and_colour(open_dock, tmp_path, shape):
 
 def test_two_dimensional_images_are_a_row_each(open_dock, tmp_path):
     images, _ = volume()
-    work = open_dock(images[0])
+    work = open_dock(images[0], ViewerModel())
     for at in range(1, 12):
         work.viewer.add_image(images[at], name=f"scan {at}")
     work.panel.image.choose(None)
@@ -400,7 +415,7 @@ def test_a_table_goes_out_and_comes_back(open_dock, tmp_path, monkeypatch):
     values = volume()[0].transpose(2, 1, 0)
     refit.save(path, values, Volume.from_array(values, ("x", "y", "z"), np.diag([1.0, 1.0, 4.0, 1.0])))
     data, keywords, _ = read_layers(str(path))[0]
-    work = open_dock(np.asarray(data), metadata=keywords["metadata"])
+    work = open_dock(np.asarray(data), ViewerModel(), metadata=keywords["metadata"])
     assert work.dock.out.line.text() == str(tmp_path / "classifier.safetensors")
     work.tag_all()
     work.desk.set_patient(range(12), "ann")
@@ -449,30 +464,30 @@ def test_a_table_goes_out_and_comes_back(open_dock, tmp_path, monkeypatch):
     assert dict(work.desk.tagging.known()) == before
 
 
-def test_a_ground_truth_says_which_slices(work):
+def test_a_ground_truth_says_which_slices(alone):
     _, truth = volume()
-    layer = work.viewer.add_labels(truth * 3, name="truth")
-    work.viewer.add_labels(np.zeros((3, 3), np.uint8), name="small")
-    work.dock.choose_source("truth")
-    work.dock.truth.truth.choose(layer)
-    work.dock.truth.names.setText("tumour")
-    work.dock.truth.look()
-    work.wait(lambda: work.dock.truth.found is not None)
-    assert "6 background, 6 tumour" in work.dock.truth.note.plain()
-    assert "one patient" in work.dock.truth.warning.plain()
-    work.train()
-    assert work.error == ""
-    assert work.dock.session.trained.report["data"]["training"]["by_class"] == {"background": 6, "tumour": 6}
-    assert "No image was kept for validation" in work.dock.footer.result.plain()
-    work.dock.truth.copy.click()
-    assert work.dock.kind.value() == "table"
-    assert [work.label(row) for row in range(3)] == ["background", "tumour", "tumour"]
-    work.dock.choose_source("truth")
-    work.dock.truth.truth.choose(work.viewer.layers["small"])
-    assert "'small' is on another grid: 3 × 3, but 'scan' is 12 × 32 × 32." in work.error
-    work.dock.start()
-    assert not work.dock.session.running
-    assert "on another grid" in work.error
+    layer = alone.viewer.add_labels(truth * 3, name="truth")
+    alone.viewer.add_labels(np.zeros((3, 3), np.uint8), name="small")
+    alone.dock.choose_source("truth")
+    alone.dock.truth.truth.choose(layer)
+    alone.dock.truth.names.setText("tumour")
+    alone.dock.truth.look()
+    alone.wait(lambda: alone.dock.truth.found is not None)
+    assert "6 background, 6 tumour" in alone.dock.truth.note.plain()
+    assert "one patient" in alone.dock.truth.warning.plain()
+    alone.train()
+    assert alone.error == ""
+    assert alone.dock.session.trained.report["data"]["training"]["by_class"] == {"background": 6, "tumour": 6}
+    assert "No image was kept for validation" in alone.dock.result.plain()
+    alone.dock.truth.copy.click()
+    assert alone.dock.kind.value() == "table"
+    assert [alone.label(row) for row in range(3)] == ["background", "tumour", "tumour"]
+    alone.dock.choose_source("truth")
+    alone.dock.truth.truth.choose(alone.viewer.layers["small"])
+    assert "'small' is on another grid: 3 × 3, but 'scan' is 12 × 32 × 32." in alone.error
+    alone.dock.start()
+    assert not alone.dock.session.running
+    assert "on another grid" in alone.error
 
 
 def make_folder(root):
@@ -486,78 +501,78 @@ def make_folder(root):
     return root
 
 
-def test_a_folder_is_looked_at_and_trained_on(work, tmp_path):
+def test_a_folder_is_looked_at_and_trained_on(alone, tmp_path):
     folder = make_folder(tmp_path / "sets")
-    work.dock.choose_source("path")
-    work.dock.path.set_path(str(folder))
-    work.wait(lambda: work.dock.path.found is not None)
-    assert "12 images of 6 patients: 6 lesion, 6 normal." in work.dock.path.note.plain()
-    work.train()
-    assert work.error == ""
+    alone.dock.choose_source("path")
+    alone.dock.path.set_path(str(folder))
+    alone.wait(lambda: alone.dock.path.found is not None)
+    assert "12 images of 6 patients: 6 lesion, 6 normal." in alone.dock.path.note.plain()
+    alone.train()
+    assert alone.error == ""
     assert (tmp_path / "lesions.safetensors").exists()
 
 
-def test_bad_paths_are_explained_in_the_dock(work, tmp_path):
-    work.dock.choose_source("path")
-    work.dock.start()
-    assert "Choose a folder with one sub-folder of images per class" in work.error
+def test_bad_paths_are_explained_in_the_dock(alone, tmp_path):
+    alone.dock.choose_source("path")
+    alone.dock.start()
+    assert "Choose a folder with one sub-folder of images per class" in alone.error
     for path, why in (
         (tmp_path / "nowhere", "there is no such file"),
         (tmp_path, "one sub-folder of images per class"),
     ):
-        work.dock.path.set_path(str(path))
-        work.wait(lambda why=why: why in work.error)
-        assert str(path) in work.error
-        work.dock.start()
-        work.wait(lambda: not work.dock.session.running)
-        assert why in work.error
-        assert work.dock.footer.start.isEnabled()
+        alone.dock.path.set_path(str(path))
+        alone.wait(lambda why=why: why in alone.error)
+        assert str(path) in alone.error
+        alone.dock.start()
+        alone.wait(lambda: not alone.dock.session.running)
+        assert why in alone.error
+        assert alone.dock.footer.start.isEnabled()
 
 
-def test_what_is_missing_is_said_before_anything_starts(work, tmp_path):
-    work.dock.start()
-    assert "nothing is tagged yet" in work.error
-    work.tag_all()
+def test_what_is_missing_is_said_before_anything_starts(alone, tmp_path):
+    alone.dock.start()
+    assert "nothing is tagged yet" in alone.error
+    alone.tag_all()
     for name, why in (
         ("", "Say where the checkpoint goes"),
         (tmp_path / "a.pt", "must end in .safetensors"),
         (tmp_path / "no" / "a.safetensors", "there is no such folder"),
     ):
-        work.dock.set_out(name)
-        work.dock.start()
-        assert why in work.error
-        assert not work.dock.session.running
+        alone.dock.set_out(name)
+        alone.dock.start()
+        assert why in alone.error
+        assert not alone.dock.session.running
 
 
-def test_files_are_not_replaced_unasked(work, tmp_path, monkeypatch):
+def test_files_are_not_replaced_unasked(alone, tmp_path, monkeypatch):
     out = tmp_path / "lesions.safetensors"
     out.write_bytes(b"mine")
-    work.tag_all()
+    alone.tag_all()
     asked = []
     no = train_out.QMessageBox.StandardButton.No
     monkeypatch.setattr(train_out.QMessageBox, "question", lambda *words: (asked.append(words[1]), no)[1])
-    work.dock.start()
+    alone.dock.start()
     assert asked == ["Replace the file?"]
-    assert not work.dock.session.running
+    assert not alone.dock.session.running
     assert out.read_bytes() == b"mine"
     out.unlink()
     state_path(out).write_bytes(b"a state")
-    work.dock.start()
+    alone.dock.start()
     assert asked[1:] == ["Begin anew?"]
-    work.dock.start(resume=True)
-    work.wait(lambda: not work.dock.session.running)
-    assert "start the training anew" in work.error
+    alone.dock.start(resume=True)
+    alone.wait(lambda: not alone.dock.session.running)
+    assert "start the training anew" in alone.error
     assert state_path(out).read_bytes() == b"a state"
 
 
-def test_only_the_chosen_learners_own_parameters_are_shown(work):
-    forms = work.dock.forms
-    assert not any(form.isVisibleTo(work.dock) for form in forms.groups.values())
+def test_only_the_chosen_learners_own_parameters_are_shown(alone):
+    forms = alone.dock.forms
+    assert not any(form.isVisibleTo(alone.dock) for form in forms.groups.values())
     learner = forms.basic.control("learner")
     for name in ("seam", "cmer"):
         learner.combo.setCurrentIndex(learner.combo.findData(name))
         assert forms.params.learner == name
-        shown = [group for group, form in forms.groups.items() if form.isVisibleTo(work.dock)]
+        shown = [group for group, form in forms.groups.items() if form.isVisibleTo(alone.dock)]
         assert shown == [name]
     forms.groups["cmer"].control("width")._take(24)
     assert forms.params.cmer.width == 24
@@ -572,29 +587,29 @@ def test_several_folds_are_drawn_and_the_first_is_selected(work, tmp_path):
     assert work.error == ""
     assert sorted(work.dock.curves.curves.rows) == [1, 2]
     assert trained.latest() == tmp_path / "lesions-fold1.safetensors"
-    assert "2 folds done. Test: AUROC" in work.dock.footer.result.plain()
+    assert "2 folds done. Test: AUROC" in work.dock.result.plain()
     assert work.dock.curves.canvas is not None
 
 
-def test_narrow_and_named_and_explained(work):
+def test_narrow_and_named_and_explained(alone):
     """At 320 px nothing is cut off; every control has a name; the help lists keys and parameters."""
     from qtpy.QtWidgets import QAbstractButton, QAbstractSpinBox, QComboBox, QLineEdit, QSlider
 
     assert module.MINIMUM_WIDTH <= 320
-    assert work.dock.minimumSizeHint().width() <= 320
-    assert work.dock.scroll.widget().minimumSizeHint().width() <= 298
+    assert alone.dock.minimumSizeHint().width() <= 320
+    assert alone.dock.scroll.widget().minimumSizeHint().width() <= 298
     for kind in (QComboBox, QSlider, QLineEdit, QAbstractButton):
-        for control in work.dock.findChildren(kind):
+        for control in alone.dock.findChildren(kind):
             # What a spin box or a combo box is made of has no name of its own.
             inner = isinstance(control.parent(), (QComboBox, QAbstractSpinBox))
-            if control.isVisibleTo(work.dock) and not inner:
+            if control.isVisibleTo(alone.dock) and not inner:
                 named = control.accessibleName() or (kind is QAbstractButton and control.text())
                 assert named, (control, control.parent())
-    work.dock.footer.help.click()
-    text = work.dock._help.browser.toPlainText()
+    alone.dock.footer.help.click()
+    text = alone.dock._help.browser.toPlainText()
     assert "Backspace" in text
     assert "Learning rate" in text
-    work.dock._help.close()
+    alone.dock._help.close()
 
 
 def test_opening_the_dock_imports_no_torch():

@@ -166,6 +166,7 @@ class TrainDock(QWidget):
         self.device.setToolTip("Where it trains; auto takes a GPU when there is one.")
         self.out = OutputRow()
         self.curves = CurvePlot()
+        self.result = NoteLabel("gain")
         self.footer = TrainFooter()
         labels = QWidget()
         inside = QVBoxLayout(labels)
@@ -181,11 +182,17 @@ class TrainDock(QWidget):
         inside.addWidget(self.forms)
         inside.addWidget(labelled("Device", self.device, LABEL_WIDTH))
         inside.addWidget(labelled("Checkpoint", self.out, LABEL_WIDTH))
+        outcome = QWidget()
+        inside = QVBoxLayout(outcome)
+        inside.setContentsMargins(0, 0, 0, 0)
+        inside.setSpacing(4)
+        inside.addWidget(self.curves)
+        inside.addWidget(self.result)
         content = QWidget()
         layout = QVBoxLayout(content)
         layout.setContentsMargins(6, 4, 6, 6)
         layout.setSpacing(6)
-        parts = {"Image-level labels": labels, "Training": training, "Curves": self.curves}
+        parts = {"Image-level labels": labels, "Training": training, "Curves": outcome}
         self.sections = {title: style.collapsible(title, widget) for title, widget in parts.items()}
         for section in self.sections.values():
             embolden(section)
@@ -320,7 +327,9 @@ class TrainDock(QWidget):
         self.scroll.ensureWidgetVisible(self.sections["Curves"])
 
     def _on_result(self, text: str) -> None:
-        self.footer.result.set_plain(text)
+        self.result.set_plain(text)
+        if text:
+            QTimer.singleShot(0, lambda: self.scroll.ensureWidgetVisible(self.result))
         self.footer.report.setEnabled(bool(text))
 
     def _on_report(self) -> None:

@@ -26,7 +26,6 @@ class TrainFooter(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.result = NoteLabel("gain")
         self.stopped = NoteLabel("warning")
         self.error = NoteLabel("loss")
         self.status = NoteLabel("muted")
@@ -58,7 +57,7 @@ class TrainFooter(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(4)
-        for note in (self.result, self.stopped, self.error, self.status):
+        for note in (self.stopped, self.error, self.status):
             layout.addWidget(note)
         layout.addWidget(self.progress)
         layout.addLayout(grid)
