@@ -29,7 +29,7 @@ read -ra presets <<<"${PRESETS---preset paper}"
 evaluate busi --preparation benign-normal --methods "$methods" "${presets[@]}" \
     --train input_size=256 --train epochs=10 \
     --train seam:input_size=192 --train seam:epochs=6 --train seam:seam.scale=0.5 --train seam:learning_rate=0.0001 --train seam:seam.norms=frozen \
-    --fsss input_size=192 --fsss epochs=8
+    --fsss input_size=192 --fsss epochs=8 --fsss balance=none
 
 evaluate lgg --folds 3 --methods "$two_modalities" "${presets[@]}" \
     --train input_size=224 --train epochs=5 --train patience=0 \

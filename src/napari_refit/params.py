@@ -341,7 +341,7 @@ class BoundaryParams(Parameters):
     """BoundaryFit, eq. (1) of the paper, which is coverage 1, spread 0 and tolerance 0."""
 
     threshold: float = number(
-        0.6, 0.0, 1.0, step=0.01, title="Threshold (τ)", help="The response map is positive from here on."
+        0.65, 0.0, 1.0, step=0.01, title="Threshold (τ)", help="The response map is positive from here on."
     )
     coverage: float = number(
         0.5,
