@@ -136,7 +136,10 @@ def test_the_tuned_threshold_is_at_least_as_good_on_what_it_was_chosen_on(busi_s
     tuned = {method.key: method.threshold for method in results.methods}
     assert tuned["best-threshold"]["chosen on"] == "training and validation images"
     assert 0 < tuned["refit-tuned"]["fold 1"] <= 1
-    assert tuned["gradcam"] == {"chosen on": "nothing: fixed", "all folds": RefitParams().fit_params.threshold}
+    assert tuned["gradcam"] == {
+        "chosen on": "nothing: fixed",
+        "all folds": RefitParams().fit_params.threshold,
+    }
 
 
 def test_the_auroc_of_the_test_images_is_that_of_the_classifier(busi_study) -> None:
