@@ -91,10 +91,10 @@ def test_a_stopped_training_goes_on_without_its_options_and_its_labels_are_kept(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from napari_refit.learn.fsss import training
+    from napari_refit.learn import epochs
 
     out = tmp_path / "cam.safetensors"
-    save = training.save_state
+    save = epochs.save_state
 
     def stop(path: Path, state: object) -> None:
         save(path, state)
@@ -114,7 +114,7 @@ def test_a_stopped_training_goes_on_without_its_options_and_its_labels_are_kept(
         "cpu",
     )
     with monkeypatch.context() as patch:
-        patch.setattr(training, "save_state", stop)
+        patch.setattr(epochs, "save_state", stop)
         assert run(*command, *SHORT[2:]) == 1
     assert "--resume" in capsys.readouterr().err
     assert len(list((tmp_path / "cam.pseudo-labels").glob("*.npz"))) == N

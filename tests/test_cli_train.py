@@ -89,12 +89,12 @@ def test_a_killed_training_goes_on_without_its_options(
 ) -> None:
     out = tmp_path / "a.safetensors"
     program = (
-        "import os, sys, napari_refit.learn.state as state, napari_refit.learn.training as training\n"
+        "import os, sys, napari_refit.learn.state as state, napari_refit.learn.epochs as epochs\n"
         "from napari_refit.cli import main\n"
         "def save(path, content):\n"
         "    state.save_state(path, content)\n"
         "    if content.epoch == 2: os.kill(os.getpid(), 9)\n"
-        "training.save_state = save\n"
+        "epochs.save_state = save\n"
         "main(sys.argv[1:])\n"
     )
     command = [sys.executable, "-c", program, "train", str(blob_folder), "--out", str(out), *QUICK]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import nn
 
 from napari_refit.cam.checkpoint import CheckpointMetadata, save_checkpoint
 from napari_refit.cam.classifier import Classifier
@@ -130,8 +131,14 @@ def make_result(run: Run) -> TrainingResult:
         training=plain(training),
         version=version("napari-refit"),
     )
-    classifier = Classifier(
-        run.network.eval(),
+    classifier = described_classifier(run.network, metadata)
+    return TrainingResult(classifier, metadata, split, logits)
+
+
+def described_classifier(network: nn.Module, metadata: CheckpointMetadata) -> Classifier:
+    """A trained network as the classifier that its checkpoint will be."""
+    return Classifier(
+        network.eval(),
         metadata.classes,
         background=metadata.background,
         input_size=metadata.input_size,
@@ -141,7 +148,6 @@ def make_result(run: Run) -> TrainingResult:
         activation=metadata.activation,
         architecture=metadata.architecture,
     )
-    return TrainingResult(classifier, metadata, split, logits)
 
 
 def _part_summary(run: Run, part: NDArray[np.int64]) -> dict[str, Any]:

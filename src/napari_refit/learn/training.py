@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from napari_refit.devices import torch_device
+from napari_refit.learn.epochs import describe_machine, run_epochs
 from napari_refit.learn.feeding import ImageStore, Progress, count_channels
 from napari_refit.learn.lessons import find_lesson
 from napari_refit.learn.optimising import precision
@@ -18,7 +19,7 @@ from napari_refit.learn.run import Run
 from napari_refit.learn.samples import Samples, check_samples, presence
 from napari_refit.learn.settings import TrainingParams
 from napari_refit.learn.splits import Split, split_patients
-from napari_refit.learn.state import check_fits, read_state, save_state
+from napari_refit.learn.state import read_state
 
 __all__ = ["TrainingResult", "check_labels", "train"]
 
@@ -110,22 +111,9 @@ def train(
         store = ImageStore(
             samples, params.input_size, channels, int(params.cache * _GIB), progress, cancelled
         )
-        machine = {
-            "device": str(where),
-            "threads": threads,
-            "precision": str(dtype).removeprefix("torch."),
-            "torch": str(torch.__version__),
-        }
+        machine = describe_machine(where, threads, dtype)
         run = Run(samples, params, split, store, lesson, start, where, dtype, machine)
-        if before is not None:
-            check_fits(Path(str(resume_from)), before, params, run.data, machine)
-            run.restore(before)
-        while not run.finished:
-            row = run.train_epoch(progress, cancelled)
-            if state is not None:
-                save_state(Path(state), run.state())
-            if on_epoch is not None:
-                on_epoch(row)
+        run_epochs(run, before, resume_from, state, progress, cancelled, on_epoch)
         return make_result(run)
 
 

@@ -17,6 +17,7 @@ from napari_refit.cam.classifier import Classifier
 from napari_refit.devices import torch_device
 from napari_refit.io.sidecar import plain
 from napari_refit.learn.datasets import BACKGROUND
+from napari_refit.learn.epochs import describe_machine, run_epochs
 from napari_refit.learn.feeding import ImageStore, Progress, count_channels
 from napari_refit.learn.fsss.loss import dice_of, dice_summary
 from napari_refit.learn.fsss.params import FsssParams
@@ -25,9 +26,10 @@ from napari_refit.learn.fsss.run import FsssRun
 from napari_refit.learn.fsss.starting import start_network
 from napari_refit.learn.fsss.store import Imagewise, LabelStore, check_pixel_samples
 from napari_refit.learn.optimising import precision
+from napari_refit.learn.reporting import described_classifier
 from napari_refit.learn.reproducible import enough_memory, mixed, reproducible
 from napari_refit.learn.splits import Split, split_patients
-from napari_refit.learn.state import check_fits, read_state, save_state
+from napari_refit.learn.state import read_state
 
 _GIB = 1 << 30
 
@@ -135,22 +137,9 @@ def train_fsss(
         torch.manual_seed(mixed(params.seed, 0))
         start = start_network(params, len(samples.classes) + 1, channels)
         images = ImageStore(imagewise, params.input_size, channels, limit, progress, cancelled)
-        machine = {
-            "device": str(where),
-            "threads": threads,
-            "precision": str(dtype).removeprefix("torch."),
-            "torch": str(torch.__version__),
-        }
+        machine = describe_machine(where, threads, dtype)
         run = FsssRun(imagewise, params, split, images, labels, start, where, dtype, machine)
-        if before is not None:
-            check_fits(Path(str(resume_from)), before, params, run.data, machine)
-            run.restore(before)
-        while not run.finished:
-            row = run.train_epoch(progress, cancelled)
-            if state is not None:
-                save_state(Path(state), run.state())
-            if on_epoch is not None:
-                on_epoch(row)
+        run_epochs(run, before, resume_from, state, progress, cancelled, on_epoch)
         return _result(run, samples)
 
 
@@ -207,17 +196,7 @@ def _result(run: FsssRun, samples: PixelSamples) -> FsssResult:
         training=plain(training),
         version=version("napari-refit"),
     )
-    classifier = Classifier(
-        run.network.eval(),
-        metadata.classes,
-        background=0,
-        input_size=metadata.input_size,
-        in_channels=metadata.in_channels,
-        mean=metadata.mean,
-        std=metadata.std,
-        activation=metadata.activation,
-        architecture=metadata.architecture,
-    )
+    classifier = described_classifier(run.network, metadata)
     return FsssResult(classifier, metadata, split, dice)
 
 
