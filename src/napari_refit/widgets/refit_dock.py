@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from napari.layers import Image, Labels
-from qtpy.QtCore import QEvent, Qt, QTimer
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QHBoxLayout, QScrollArea, QVBoxLayout, QWidget
 
 from napari_refit.recipe import RefitParams
@@ -17,9 +17,9 @@ from napari_refit.widgets.choosing import LayerCombo
 from napari_refit.widgets.classifier_chooser import LABEL_WIDTH as CHOOSER_LABEL_WIDTH
 from napari_refit.widgets.classifier_chooser import ClassifierChooser, ClassifierSource
 from napari_refit.widgets.commands import Commands
+from napari_refit.widgets.dock import Dock
 from napari_refit.widgets.footer import Footer
 from napari_refit.widgets.forms import ParameterSections, embolden, labelled
-from napari_refit.widgets.graphics import keep_triton_out
 from napari_refit.widgets.layers import role_of
 from napari_refit.widgets.planes import finest, other_grid
 from napari_refit.widgets.readouts import ReadoutTable
@@ -32,7 +32,7 @@ from napari_refit.widgets.workbench import ClassesKnown
 MINIMUM_WIDTH = 350
 
 
-class ReFitDock(QWidget):
+class ReFitDock(Dock):
     """The plugin's dock.
 
     Parameters
@@ -52,8 +52,6 @@ class ReFitDock(QWidget):
         self.setObjectName("ReFitDock")
         self.setMinimumWidth(MINIMUM_WIDTH)
         self.session = Session(napari_viewer, self)
-        self._open = True
-        self._docked = False
         self._build()
         self.commands = Commands(self)
         self._connect()
@@ -114,30 +112,6 @@ class ReFitDock(QWidget):
         self.session.close()
 
     # -- Qt
-
-    def showEvent(self, event: QEvent) -> None:
-        """The window is drawn from now on."""
-        keep_triton_out()
-        super().showEvent(event)
-
-    def closeEvent(self, event: QEvent) -> None:
-        """The dock was closed."""
-        self.shut_down()
-        super().closeEvent(event)
-
-    def changeEvent(self, event: QEvent) -> None:
-        """Notice that napari took the dock out of its window: that is how it closes one."""
-        super().changeEvent(event)
-        if event.type() == QEvent.Type.ParentChange and getattr(self, "_open", False):
-            if self.parent() is not None:
-                self._docked = True
-            elif self._docked:
-                QTimer.singleShot(0, self._close_if_alone)
-
-    def _close_if_alone(self) -> None:
-        if self.parent() is None:
-            self.shut_down()
-            self.deleteLater()
 
     def _forget(self) -> None:
         """Qt deleted the dock, say with its window."""

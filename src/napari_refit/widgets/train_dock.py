@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from qtpy.QtCore import QEvent, Qt, QTimer, QUrl
+from qtpy.QtCore import Qt, QTimer, QUrl
 from qtpy.QtGui import QDesktopServices
 from qtpy.QtWidgets import (
     QHBoxLayout,
@@ -19,8 +19,8 @@ from napari_refit.learn.places import SUFFIX
 from napari_refit.learn.telling import overview
 from napari_refit.widgets import style
 from napari_refit.widgets.classifier_chooser import LABEL_WIDTH, torch_devices
+from napari_refit.widgets.dock import Dock
 from napari_refit.widgets.forms import embolden, labelled
-from napari_refit.widgets.graphics import keep_triton_out
 from napari_refit.widgets.help_panel import HelpPanel
 from napari_refit.widgets.live import one_line
 from napari_refit.widgets.style import LazyComboBox, NoteLabel
@@ -44,7 +44,7 @@ UNFINISHED = (
 )
 
 
-class TrainDock(QWidget):
+class TrainDock(Dock):
     """Trains classifiers from image-level labels.
 
     Parameters
@@ -65,8 +65,6 @@ class TrainDock(QWidget):
         self.setObjectName("ReFitTrainDock")
         self.setMinimumWidth(MINIMUM_WIDTH)
         self.session = TrainSession(napari_viewer, self)
-        self._open = True
-        self._docked = False
         self._help: HelpPanel | None = None
         self._build()
         self._count_later = single_shot(self, COUNT_DELAY, self._count)
@@ -119,30 +117,6 @@ class TrainDock(QWidget):
             self._help.close()
 
     # -- Qt
-
-    def showEvent(self, event: QEvent) -> None:
-        """The window is drawn from now on."""
-        keep_triton_out()
-        super().showEvent(event)
-
-    def closeEvent(self, event: QEvent) -> None:
-        """The dock was closed."""
-        self.shut_down()
-        super().closeEvent(event)
-
-    def changeEvent(self, event: QEvent) -> None:
-        """Notice that napari took the dock out of its window: that is how it closes one."""
-        super().changeEvent(event)
-        if event.type() == QEvent.Type.ParentChange and getattr(self, "_open", False):
-            if self.parent() is not None:
-                self._docked = True
-            elif self._docked:
-                QTimer.singleShot(0, self._close_if_alone)
-
-    def _close_if_alone(self) -> None:
-        if self.parent() is None:
-            self.shut_down()
-            self.deleteLater()
 
     def _forget(self) -> None:
         """Qt deleted the dock, say with its window."""
