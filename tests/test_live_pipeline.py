@@ -28,6 +28,7 @@ class Source:
 
     def __init__(self, cheaper_when_smaller: bool = True) -> None:
         self.sees_plane, self.cheaper_when_smaller = True, cheaper_when_smaller
+        self.channels, self.modalities = None, ()
         self.shapes: list[list[tuple[int, ...]]] = []
 
     def describe(self) -> dict:

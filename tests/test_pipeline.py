@@ -15,6 +15,7 @@ class CountingSource:
     def __init__(self, positive=True):
         self.calls = []
         self.sees_plane = self.cheaper_when_smaller = True
+        self.channels, self.modalities = None, ()
         self.positive = positive
 
     def describe(self):

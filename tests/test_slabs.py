@@ -123,6 +123,7 @@ def test_the_switch_reruns_the_clusters_and_nothing_else(volume, response) -> No
 def test_the_gate_holds_slice_by_slice(volume, response) -> None:
     class Source:
         sees_plane = cheaper_when_smaller = False
+        channels, modalities = None, ()
 
         def describe(self):
             return {}

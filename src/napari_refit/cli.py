@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -83,6 +84,12 @@ def refine(
     out: Annotated[Path, typer.Option(help="Folder for the refined labels and report.json.")],
     model: Model = None,
     arch: Arch = None,
+    modalities: Annotated[
+        str,
+        typer.Option(
+            help="For a classifier of several modalities: their positions in the image, from 0, as 0,1."
+        ),
+    ] = "",
     response: Annotated[Path | None, typer.Option(help="Response map file, instead of a classifier.")] = None,
     truth: Truth = None,
     preset: Annotated[str | None, typer.Option(help="Named parameters; see 'presets'.")] = None,
@@ -105,7 +112,7 @@ def refine(
         write_report,
     )
 
-    chosen = _chosen_params(preset, params, set_ or [])
+    chosen, fed = _chosen_params(preset, params, set_ or []), _modalities(modalities)
     if (model is None) == (response is None):
         raise UsageFault("give either --model or --response")
     if len(images) > 1 and (truth is not None or response is not None):
@@ -124,7 +131,7 @@ def refine(
     classifier = _classifier(model, arch, device)
     reports, failures = [], []
     for job in jobs:
-        job = Job(job.image, job.output, classifier, job.response, job.truth, job.panels)
+        job = replace(job, model=classifier, modalities=fed)
         try:
             with progress(quiet=as_json) as shown:
                 reports.append(refine_file(job, chosen, device=device, overwrite=overwrite, progress=shown))
@@ -277,6 +284,15 @@ def _read_text(path: Path) -> str:
         raise ReadError(
             path, f"cannot read the parameters ({getattr(error, 'strerror', None) or error})"
         ) from error
+
+
+def _modalities(text: str) -> tuple[int, ...]:
+    from napari_refit.modalities import parse_modalities
+
+    try:
+        return parse_modalities(text)
+    except ValueError as error:
+        raise UsageFault(str(error)) from error
 
 
 def _classifier(model: str | None, arch: str | None, device: str | None) -> Any:

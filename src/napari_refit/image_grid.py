@@ -25,14 +25,22 @@ class ImageGrid:
         mm per step of each axis (channels left out); a `Volume` brings its own.
     rgb : bool, optional
         Whether the last axis holds channels; guessed from the shape when left out.
+    modality_axis : int, optional
+        The axis whose slices are modalities, where that is known.
 
     Raises
     ------
     ValueError
-        For an image with fewer than two axes or an axis of length 0, or a spacing that does not fit.
+        For an image with fewer than two axes or an axis of length 0, a spacing or an axis that does not fit.
     """
 
-    def __init__(self, image: Any, spacing: Sequence[float] | None = None, rgb: bool | None = None) -> None:
+    def __init__(
+        self,
+        image: Any,
+        spacing: Sequence[float] | None = None,
+        rgb: bool | None = None,
+        modality_axis: int | None = None,
+    ) -> None:
         if isinstance(image, str | os.PathLike):
             from napari_refit.io.read import load
 
@@ -47,6 +55,9 @@ class ImageGrid:
         n_axes = len(image.shape) - self.rgb
         self.order = self._display_order(n_axes)
         self.spacing = self._checked_spacing(spacing, n_axes)
+        if modality_axis is not None and modality_axis not in self.order:
+            raise ValueError(f"modality_axis = {modality_axis}: the image has {n_axes} axes")
+        self.modality_place = None if modality_axis is None else self.order.index(modality_axis)
         if not self._is_volume:
             _ = self.planes
 

@@ -43,6 +43,11 @@ class Refit:
         Whether the last axis holds channels; guessed from the shape when left out.
     cache_bytes : int
         Byte budget of the stage cache.
+    modalities : sequence of int
+        For a classifier of several modalities: their positions on the image's modality axis (or among its
+        channels), in the order that it was taught; empty: all.
+    modality_axis : int, optional
+        That axis; found by its length when left out (see `napari_refit.modalities.fed_planes`).
 
     Raises
     ------
@@ -74,15 +79,17 @@ class Refit:
         response: Any = None,
         rgb: bool | None = None,
         cache_bytes: int = CACHE_BYTES,
+        modalities: Sequence[int] = (),
+        modality_axis: int | None = None,
     ) -> None:
         self.params = params if params is not None else RefitParams()
         self.device = device
-        self.grid = ImageGrid(volume, spacing, rgb)
+        self.grid = ImageGrid(volume, spacing, rgb, modality_axis)
         self.stages = Stages(self.grid, StageCache(cache_bytes), device)
         if response is not None:
             self.use_response(response)
         elif model is not None:
-            self.use_model(model)
+            self.use_model(model, modalities)
 
     @property
     def n_axes(self) -> int:
@@ -99,9 +106,9 @@ class Refit:
         """mm per step of each axis, in the image's own order."""
         return self.grid.spacing
 
-    def use_model(self, model: Any) -> None:
+    def use_model(self, model: Any, modalities: Sequence[int] = ()) -> None:
         """Take response maps from a classifier from now on; it is loaded at first use."""
-        self.stages.use(ClassifierResponse(model, self.device))
+        self.stages.use(ClassifierResponse(model, self.device, modalities))
 
     def use_response(self, response: Any, name: str = "array") -> None:
         """Take response maps from an array on the image's grid: one, or one per class on a first axis."""

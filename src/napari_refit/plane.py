@@ -105,7 +105,8 @@ def _coarse_response(
     if source is None:
         return None
     known = stages.cached_response(index, params)
-    if known is None and source.sees_plane and (simplified or source.cheaper_when_smaller):
+    halved_is_fed = stages.fed(index) == (index,) and not source.modalities
+    if known is None and halved_is_fed and source.sees_plane and (simplified or source.cheaper_when_smaller):
         shown = segments.simplified if simplified else small
         return source.respond([index], [shown], params.cam, run.watch)[0]
     return halved_response(known or stages.responses([index], params, run)[0])

@@ -33,6 +33,8 @@ class Job:
         A response map instead of a classifier; a reference mask to score against.
     panels : path or None
         Where a picture of a few slices goes.
+    modalities : tuple of int
+        What the classifier is fed (see `napari_refit.pipeline.Refit`).
     """
 
     image: Path
@@ -41,6 +43,7 @@ class Job:
     response: Path | None = None
     truth: Path | None = None
     panels: Path | None = None
+    modalities: tuple[int, ...] = ()
 
 
 def output_path(image: Path, folder: Path) -> Path:
@@ -124,7 +127,7 @@ def refine_file(
     truth = None if job.truth is None else _same_grid(job.truth, volume, "ground truth")
     response = None if job.response is None else _same_grid(job.response, volume, "response map", True)
     warning = check_usable(volume)
-    refit = Refit(volume, job.model, params, device=device)
+    refit = Refit(volume, job.model, params, device=device, modalities=job.modalities)
     if response is not None:
         refit.use_response(response, name=str(job.response))
     start = time.perf_counter()

@@ -54,6 +54,10 @@ class ResponseSource(Protocol):
         Whether the maps are computed from the planes that `respond` is given, in their resolution.
     cheaper_when_smaller : bool
         Whether a plane of half the resolution takes less time.
+    channels : int or None
+        How many channels it wants to be fed; None if it sees no plane.
+    modalities : tuple of int
+        Which of an image's modalities they are, in their order; empty: all.
     """
 
     @property
@@ -61,6 +65,12 @@ class ResponseSource(Protocol):
 
     @property
     def cheaper_when_smaller(self) -> bool: ...
+
+    @property
+    def channels(self) -> int | None: ...
+
+    @property
+    def modalities(self) -> tuple[int, ...]: ...
 
     def describe(self) -> dict[str, Any]:
         """What a result's sidecar says of the source."""
@@ -95,6 +105,8 @@ class OutsideResponse:
     """
 
     sees_plane = cheaper_when_smaller = False
+    channels = None
+    modalities: tuple[int, ...] = ()
 
     def __init__(self, values: Any, shape: tuple[int, ...], name: str = "array") -> None:
         found = tuple(int(length) for length in values.shape)
@@ -154,12 +166,17 @@ class ClassifierResponse:
         Anything that `napari_refit.cam.classifier.load_classifier` takes.
     device : str, optional
         "cpu", "cuda", "mps"; the fastest there is when left out.
+    modalities : sequence of int
+        See `ResponseSource`.
     """
 
     sees_plane = True
 
-    def __init__(self, source: Any, device: str | None = None) -> None:
+    def __init__(self, source: Any, device: str | None = None, modalities: Sequence[int] = ()) -> None:
         self._source = source
+        self.modalities = tuple(int(position) for position in modalities)
+        if min(self.modalities, default=0) < 0:
+            raise ValueError(f"modalities are positions from 0, got {self.modalities}")
         self._device: Any = device
         self._classifier: Any = None
 
@@ -179,12 +196,18 @@ class ClassifierResponse:
         """Whether the classifier takes planes as they are, instead of bringing them all to one size."""
         return self.classifier.input_size is None
 
+    @property
+    def channels(self) -> int:
+        """What the classifier takes."""
+        return int(self.classifier.in_channels)
+
     def describe(self) -> dict[str, Any]:
-        return {
+        found = {
             "model": self.classifier.name,
             "architecture": self.classifier.architecture,
             "model_checksum": self.classifier.checksum,
         }
+        return {**found, "modalities": list(self.modalities)} if self.modalities else found
 
     def respond(
         self,

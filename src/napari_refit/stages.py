@@ -15,6 +15,7 @@ from napari_refit.cache import StageCache
 from napari_refit.image_grid import ImageGrid
 from napari_refit.intensity import IntensityRange, measure_range, normalise
 from napari_refit.memo import Memo, forgetful
+from napari_refit.modalities import fed_planes, picked_channels
 from napari_refit.pace import Pace
 from napari_refit.planes import PlaneIndex
 from napari_refit.recipe import RefitParams, digest
@@ -117,6 +118,13 @@ class Stages:
         found: PlaneResponse | None = self.cache.get(self.response_key(index, params))
         return found
 
+    def fed(self, index: PlaneIndex) -> tuple[PlaneIndex, ...]:
+        """The planes that the source of response maps is fed for a plane; mostly that plane."""
+        if self.source is None:
+            return (index,)
+        wanted, chosen = self.source.channels, self.source.modalities
+        return fed_planes(self.grid.planes, index, wanted, chosen, self.grid.modality_place)
+
     def responses(self, indices: Sequence[PlaneIndex], params: RefitParams, run: Run) -> list[PlaneResponse]:
         """Response maps of planes; those that the cache lacks are computed in one batch."""
         source = self.source
@@ -198,8 +206,10 @@ class Stages:
     def response_key(self, index: PlaneIndex, params: RefitParams) -> Key:
         """Under which a plane's response maps are cached."""
         cam = params.cam.model_copy(update={"gate": "off", "batch_size": 1})
-        segment_key = self.segment_key(index, params) if cam.cam_input == "simplified" else ()
-        return ("response", index, self._source_version, digest(cam, params.intensity, segment_key))
+        fed = self.fed(index)
+        simplified = cam.cam_input == "simplified"
+        segment_key = tuple(self.segment_key(each, params) for each in fed) if simplified else ()
+        return ("response", fed, self._source_version, digest(cam, params.intensity, segment_key))
 
     def _memo(self, stage: str, scope: Key, run: Run) -> Memo:
         """Preparations are kept for the plane that the user is at, and for no other."""
@@ -240,6 +250,13 @@ class Stages:
         return self._range
 
     def _cam_input(self, index: PlaneIndex, params: RefitParams, run: Run) -> NDArray[np.float32]:
+        shown = [self._classifier_sees(each, params, run) for each in self.fed(index)]
+        if len(shown) > 1:
+            return np.stack(shown, axis=-1)
+        source = self.source
+        return shown[0] if source is None else picked_channels(shown[0], source.channels, source.modalities)
+
+    def _classifier_sees(self, index: PlaneIndex, params: RefitParams, run: Run) -> NDArray[np.float32]:
         image = self.image(index, params, run)
         if params.cam.cam_input == "image":
             return image

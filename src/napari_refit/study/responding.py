@@ -66,6 +66,8 @@ class KeptResponse:
     """Response maps that are there already, as a source for the pipeline."""
 
     sees_plane = cheaper_when_smaller = False
+    channels = None
+    modalities: tuple[int, ...] = ()
 
     def __init__(self, response: CaseResponse) -> None:
         self._response = response

@@ -23,6 +23,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_refit.modalities import COLOUR, parse_modalities
 from napari_refit.widgets.classifier_source import NEEDS_ARCHITECTURE, SUFFIXES, ClassifierSource
 from napari_refit.widgets.graphics import keep_triton_out
 from napari_refit.widgets.model_names import architecture_names, torchvision_names
@@ -59,6 +60,9 @@ class ClassifierChooser(QWidget):
     device_changed = Signal(str)
     """``"auto"`` or a torch device."""
 
+    modalities_changed = Signal(tuple)
+    """Positions of the modalities that the classifier is fed; empty: all."""
+
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._shown = self._source = ClassifierSource()
@@ -80,6 +84,10 @@ class ClassifierChooser(QWidget):
         _searchable(self.architecture, "which network is it?")
         self.layer = LazyComboBox()
         self.layer.setPlaceholderText("choose a layer")
+        self.modalities = QLineEdit()
+        self.modalities.setPlaceholderText("all, in their order")
+        self._modalities: tuple[int, ...] = ()
+        self._channels = 0
         self.classes = QListWidget()
         self.classes.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.device = LazyComboBox(torch_devices)
@@ -101,6 +109,13 @@ class ClassifierChooser(QWidget):
             "architecture", "Architecture", self.architecture, "A .pt or .pth file does not say which it is."
         )
         self._add("layer", "Layer", self.layer, "An image layer on the same grid, with values from 0 to 1.")
+        self._add(
+            "modalities",
+            "Modalities",
+            self.modalities,
+            "Where the image has the modalities that this classifier compares: positions on the modality axis "
+            "from 0, such as 0, 1, in the order that it was taught.",
+        )
         self._add("classes", "Target classes", self.classes, "The classes to segment.")
         self._add(
             "device", "Device", self.device, "Where the classifier runs; auto takes a GPU when there is one."
@@ -129,6 +144,7 @@ class ClassifierChooser(QWidget):
         self.path.editingFinished.connect(self._announce)
         self.path.returnPressed.connect(lambda: self._announce(again=True))
         self.browse.clicked.connect(self._on_browse)
+        self.modalities.editingFinished.connect(self._on_modalities)
         self.classes.itemChanged.connect(lambda _: self.classes_changed.emit(self.checked_classes))
         self.device.currentIndexChanged.connect(lambda _: self.device_changed.emit(self.device.value()))
 
@@ -215,6 +231,11 @@ class ClassifierChooser(QWidget):
             self.classes.setFixedHeight(ROW_HEIGHT * min(len(names), MOST_ROWS) + 8)
         self._show_rows()
 
+    def set_channels(self, channels: int) -> None:
+        """Ask for modalities if the classifier wants several channels that are no colours, without a signal."""
+        self._channels = channels
+        self._show_rows()
+
     def set_error(self, text: str) -> None:
         """Show what is wrong, in one line; an empty text hides it."""
         self._error.set_plain(text.strip().splitlines()[0] if text.strip() else "")
@@ -268,6 +289,7 @@ class ClassifierChooser(QWidget):
             "file": kind == "file" or (kind == "torchvision" and weights == "file"),
             "architecture": kind == "file" and plain,
             "layer": kind == "layer",
+            "modalities": from_model and self._channels > 1 and self._channels not in COLOUR,
             "classes": self.classes.count() > 0 and kind != "none",
             "device": from_model,
         }
@@ -291,6 +313,17 @@ class ClassifierChooser(QWidget):
             self.model.refresh()
         self._announce()
 
+    def _on_modalities(self) -> None:
+        try:
+            found = parse_modalities(self.modalities.text())
+        except ValueError as error:
+            self.set_error(str(error))
+            return
+        self.set_error("")
+        if found != self._modalities:
+            self._modalities = found
+            self.modalities_changed.emit(found)
+
     def _on_browse(self) -> None:
         start = str(Path(self.path.text()).expanduser().parent) if self.path.text() else ""
         pattern = " ".join(f"*{suffix}" for suffix in SUFFIXES)
@@ -311,6 +344,10 @@ class ClassifierChooser(QWidget):
         if shown == self._shown and not again:
             return
         self._shown = shown
+        # They were said of another classifier.
+        self._channels, self._modalities = 0, ()
+        self.modalities.clear()
+        self._show_rows()
         problem = shown.problem
         self._source = replace(shown, value="", weights="") if problem else shown
         self.source_changed.emit(self._source)

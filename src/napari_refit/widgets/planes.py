@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from napari_refit.planes import PlaneIndex
 
+MODALITY_LABELS = ("c", "channel", "modality")
+
 
 class NoPlaneError(ValueError):
     """No single plane of the layer is open; the message says why and what to do."""
@@ -128,6 +130,12 @@ def spacing_of(layer: Any) -> tuple[float, ...] | None:
     if not known and np.allclose(spacing, 1.0):
         return None
     return tuple(float(value) for value in spacing)
+
+
+def modality_axis(layer: Any) -> int | None:
+    """The axis of a layer's data whose slices are modalities (channels), by its label; None if none says so."""
+    names = [str(name).lower() for name in layer.axis_labels]
+    return next((axis for axis, name in enumerate(names) if name in MODALITY_LABELS), None)
 
 
 def other_grid(layer: Any, image: Any) -> str:

@@ -21,9 +21,10 @@ from napari_refit.widgets.dock import Dock
 from napari_refit.widgets.footer import Footer
 from napari_refit.widgets.forms import ParameterSections, embolden, labelled
 from napari_refit.widgets.layers import role_of
+from napari_refit.widgets.ordering import Source
 from napari_refit.widgets.planes import finest, other_grid
 from napari_refit.widgets.readouts import ReadoutTable
-from napari_refit.widgets.session import Session, Source
+from napari_refit.widgets.session import Session
 from napari_refit.widgets.slice_plot import SlicePlot
 from napari_refit.widgets.toolbar import Toolbar
 from napari_refit.widgets.watching import Connections, call_when_destroyed
@@ -173,6 +174,7 @@ class ReFitDock(Dock):
         self.chooser.source_changed.connect(self._on_source)
         self.chooser.classes_changed.connect(self.sections.set_targets)
         self.chooser.device_changed.connect(self._on_device)
+        self.chooser.modalities_changed.connect(session.set_modalities)
         self.sections.changed.connect(self._on_params)
         self.sections.shown_class_changed.connect(session.show_class)
         session.status.connect(footer.set_status)
@@ -272,6 +274,7 @@ class ReFitDock(Dock):
             self.sections.set_targets(chosen)
         few = known.targets if len(known.targets) <= MOST_DEFAULT_CLASSES else ()
         self.chooser.set_classes(known.targets, chosen or few)
+        self.chooser.set_channels(known.channels)
         self.sections.set_layer_names(known.layers)
 
     def _on_result(self, result: Any) -> None:

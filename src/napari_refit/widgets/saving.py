@@ -186,6 +186,8 @@ def command_line(session: Session) -> str:
         words += ["--response", "RESPONSE" if response is None else str(response)]
     else:
         words += ["--model", "CHECKPOINT" if source.model is None else str(source.model)]
+    if source.modalities:
+        words += ["--modalities", ",".join(str(position) for position in source.modalities)]
     truth = session.scores.truth
     if truth is not None and source_path(truth) is not None:
         words += ["--truth", str(source_path(truth))]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 from qtpy.QtCore import QObject, Signal
@@ -12,7 +12,8 @@ from napari_refit.widgets.delivery import Delivery
 from napari_refit.widgets.layers import Outputs
 from napari_refit.widgets.live import LiveLoop
 from napari_refit.widgets.look_ahead import LookAhead
-from napari_refit.widgets.planes import NoPlaneError, OpenPlane, finest, go_to, open_plane, spacing_of
+from napari_refit.widgets.ordering import Source, order_of
+from napari_refit.widgets.planes import NoPlaneError, OpenPlane, go_to, open_plane
 from napari_refit.widgets.scores import ScoreKeeper
 from napari_refit.widgets.status import Status
 from napari_refit.widgets.watching import Connections, Soon
@@ -22,14 +23,6 @@ NO_IMAGE = "Open an image, then choose it above."
 NO_RESPONSE = "Choose a classifier or a response map first."
 LIVE_OFF = "Live is off."
 MOVED = ("scale", "translate", "rotate", "shear", "affine", "units")
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where response maps come from: a model, a layer of this viewer, or nowhere yet."""
-
-    model: Any = None
-    layer: Any = None
 
 
 class Session(QObject):
@@ -136,7 +129,7 @@ class Session(QObject):
 
     def set_source(self, source: Source) -> None:
         """Take response maps from elsewhere."""
-        source = Source(source.model, self.own(source.layer))
+        source = replace(source, layer=self.own(source.layer))
         self._of_response.release()
         if source.layer is not None:
             self._of_response.listen(source.layer, ("data",), self._on_response_replaced)
@@ -144,6 +137,10 @@ class Session(QObject):
         # The same file or layer may hold something else now.
         self._response_version += 1
         self.update()
+
+    def set_modalities(self, modalities: tuple[int, ...]) -> None:
+        """Feed the classifier other modalities of the image."""
+        self.set_source(replace(self.source, modalities=modalities))
 
     def set_device(self, device: str | None) -> None:
         """Compute elsewhere."""
@@ -272,19 +269,8 @@ class Session(QObject):
 
     def order(self) -> Order:
         """What a job needs to know right now."""
-        layer = self.source.layer
-        response = None if layer is None else finest(layer)
-        return Order(
-            array=finest(self.image),
-            rgb=bool(self.image.rgb),
-            spacing=spacing_of(self.image),
-            params=self.params,
-            version=self._version,
-            model=self.source.model,
-            response=response,
-            response_version=self._response_version,
-            response_name="" if layer is None else layer.name,
-            device=self.device,
+        return order_of(
+            self.image, self.source, self.params, self.device, self._version, self._response_version
         )
 
     # -- reactions

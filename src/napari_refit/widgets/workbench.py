@@ -26,9 +26,13 @@ class Order:
     rgb : bool
     spacing : tuple of float or None
         mm per step of each axis.
+    modality_axis : int or None
+        The axis whose slices are modalities, where that is known.
     params : RefitParams
     model : object or None
         A checkpoint's path or a model's name.
+    modalities : tuple of int
+        What it is fed (see `napari_refit.pipeline.Refit`).
     response : array-like or None
         A response map from outside, with its own version and name.
     device : str or None
@@ -39,7 +43,9 @@ class Order:
     spacing: tuple[float, ...] | None
     params: RefitParams
     version: int = 0
+    modality_axis: int | None = None
     model: Any = None
+    modalities: tuple[int, ...] = ()
     response: Any = None
     response_version: int = 0
     response_name: str = ""
@@ -49,15 +55,16 @@ class Order:
         """Whether a pipeline made for the other order serves this one."""
         return other is not None and (
             self.array is other.array
-            and (self.rgb, self.spacing, self.version, self.device)
-            == (other.rgb, other.spacing, other.version, other.device)
+            and (self.rgb, self.spacing, self.modality_axis, self.version, self.device)
+            == (other.rgb, other.spacing, other.modality_axis, other.version, other.device)
         )
 
     def same_source(self, other: Order | None) -> bool:
         """Whether the response comes from the same place."""
         return other is not None and (
             self.response is other.response
-            and (self.model, self.response_version) == (other.model, other.response_version)
+            and (self.model, self.modalities, self.response_version)
+            == (other.model, other.modalities, other.response_version)
         )
 
     def same(self, other: Order | None) -> bool:
@@ -95,6 +102,7 @@ class ClassesKnown:
     names: tuple[str, ...]
     targets: tuple[str, ...]
     layers: tuple[str, ...]
+    channels: int
 
 
 class Workbench:
@@ -155,15 +163,12 @@ class Workbench:
 
     def _pipeline(self, order: Order, task: Task) -> Any:
         keep_triton_out()
-        from napari_refit.pipeline import Refit
         from napari_refit.warming import prepare
 
         prepare(order.params.segmenter, task.stage, task.cancelled)
         if not order.same_image(self._image):
             self._image = self._source = self._refit = None
-            self._refit = Refit(
-                order.array, params=order.params, spacing=order.spacing, device=order.device, rgb=order.rgb
-            )
+            self._refit = _refit_of(order)
             self._image = order
         refit = self._refit
         refit.params = order.params
@@ -181,11 +186,11 @@ class Workbench:
             from napari_refit.cam.layers import layer_names
 
             task.stage(LOADING)
-            refit.use_model(order.model)
+            refit.use_model(order.model, order.modalities)
             classifier = refit.classifier
             targets = tuple(classifier.classes[k] for k in classifier.foreground)
             layers = tuple(layer_names(classifier.module))
-            task.part(ClassesKnown(tuple(classifier.classes), targets, layers))
+            task.part(ClassesKnown(tuple(classifier.classes), targets, layers, classifier.in_channels))
         else:
             refit.use_nothing()
 
@@ -203,14 +208,25 @@ def summary(done: VolumeDone) -> str:
 
 def describe(order: Order) -> dict[str, Any]:
     """What the sidecar says of an order; reads a checkpoint's checksum, so call it beside the window."""
-    from napari_refit.pipeline import Refit
-
-    refit = Refit(order.array, params=order.params, spacing=order.spacing, device=order.device, rgb=order.rgb)
+    refit = _refit_of(order)
     if order.response is not None:
         refit.use_response(order.response, order.response_name)
     elif order.model is not None:
-        refit.use_model(order.model)
-    return refit.describe()
+        refit.use_model(order.model, order.modalities)
+    return refit.describe()  # type: ignore[no-any-return]
+
+
+def _refit_of(order: Order) -> Any:
+    from napari_refit.pipeline import Refit
+
+    return Refit(
+        order.array,
+        params=order.params,
+        spacing=order.spacing,
+        device=order.device,
+        rgb=order.rgb,
+        modality_axis=order.modality_axis,
+    )
 
 
 def _edges(labels: Any) -> Any:
