@@ -45,6 +45,8 @@ class Declaration:
         Whether a dock folds it away.
     pixel_power : int
         How the value grows with the resolution of the image: 1 for a length in pixels, 2 for an area, else 0.
+    files : tuple of str
+        Suffixes of the files that a ``text`` may name instead.
     """
 
     name: str
@@ -60,6 +62,7 @@ class Declaration:
     choices: tuple[str, ...] = ()
     advanced: bool = False
     pixel_power: int = 0
+    files: tuple[str, ...] = ()
 
 
 def number(
@@ -93,9 +96,18 @@ def number(
     )
 
 
-def option(default: Any, *, title: str, help: str, advanced: bool = False) -> Any:  # noqa: A002
+def option(
+    default: Any,
+    *,
+    title: str,
+    help: str,  # noqa: A002
+    advanced: bool = False,
+    files: tuple[str, ...] = (),
+) -> Any:
     """Declare a choice, a switch or a text (see `Declaration`)."""
-    return Field(default, title=title, description=help, json_schema_extra={"advanced": advanced})
+    return Field(
+        default, title=title, description=help, json_schema_extra={"advanced": advanced, "files": [*files]}
+    )
 
 
 def declarations(group: type[BaseModel]) -> Iterator[Declaration]:
@@ -143,6 +155,7 @@ def _declaration(name: str, field: FieldInfo) -> Declaration:
         choices=choices,
         advanced=extra.get("advanced", False),
         pixel_power=extra.get("pixel_power", 0),
+        files=tuple(extra.get("files", ())),
     )
 
 

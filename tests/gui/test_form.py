@@ -16,7 +16,8 @@ from qtpy.QtWidgets import QApplication, QLabel
 from napari_refit import params
 from napari_refit.registry import FITS, SEGMENTERS
 from napari_refit.widgets.form import ParameterForm
-from napari_refit.widgets.form_controls import ChoiceControl, NumberControl, SwitchControl, TextControl
+from napari_refit.widgets.form_controls import ChoiceControl, NumberControl, SwitchControl
+from napari_refit.widgets.form_texts import TextControl
 
 pytestmark = pytest.mark.gui
 

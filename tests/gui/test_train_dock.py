@@ -15,8 +15,8 @@ from qtpy.QtCore import Qt
 import napari_refit as refit
 from napari_refit.io.volume import Volume
 from napari_refit.learn.places import state_path, unfinished
+from napari_refit.widgets import form_texts, train_out, trained
 from napari_refit.widgets import train_dock as module
-from napari_refit.widgets import train_out, trained
 from napari_refit.widgets.tag_desk import KEPT
 
 pytestmark = pytest.mark.gui
@@ -577,6 +577,23 @@ def test_only_the_chosen_learners_own_parameters_are_shown(alone):
     forms.groups["cmer"].control("width")._take(24)
     assert forms.params.cmer.width == 24
     assert forms.params.epochs == QUICK["epochs"]
+
+
+def test_weights_to_start_from_are_looked_for(alone, tmp_path, monkeypatch):
+    forms = alone.dock.forms
+    control = forms.basic.control("weights")
+    asked = []
+
+    def answer(*arguments):
+        asked.append(arguments)
+        return (str(tmp_path / "start.pth") if len(asked) == 1 else "", "")
+
+    monkeypatch.setattr(form_texts.QFileDialog, "getOpenFileName", answer)
+    control.browse.click()
+    assert "*.safetensors *.pt *.pth" in asked[0][3]
+    assert forms.params.weights == control.value() == str(tmp_path / "start.pth")
+    control.browse.click()
+    assert forms.params.weights == str(tmp_path / "start.pth"), "a closed dialog changes nothing"
 
 
 def test_several_folds_are_drawn_and_the_first_is_selected(work, tmp_path):

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
+from napari_refit.cam.checkpoint import SUFFIXES
 from napari_refit.declare import Parameters, number, option
 
 __all__ = ["CmerParams", "SeamParams", "TrainingParams"]
@@ -165,6 +166,7 @@ class TrainingParams(Parameters):
         "imagenet",
         title="Start from",
         help="imagenet, none (random numbers), or a file of weights for this architecture.",
+        files=SUFFIXES,
     )
     input_size: int = number(
         224,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-SUFFIXES = (".safetensors", ".pt", ".pth")
+from napari_refit.cam.checkpoint import SUFFIXES
+
 NEEDS_ARCHITECTURE = (".pt", ".pth")
 
 

@@ -13,7 +13,8 @@ from qtpy.QtWidgets import QFormLayout, QLabel, QMenu, QSizePolicy, QToolTip, QV
 
 from napari_refit.params import Declaration, declarations
 from napari_refit.widgets import style
-from napari_refit.widgets.form_controls import Control, NumberControl, control_for, shown
+from napari_refit.widgets.form_controls import Control, NumberControl, shown
+from napari_refit.widgets.form_kinds import control_for
 
 LABEL_WIDTH = 130
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from enum import Enum
-from typing import Any, get_args, get_origin
+from typing import Any
 
-from pydantic.fields import FieldInfo
-from pydantic_core import from_json, to_json
 from qtpy.QtCore import QLocale, Qt, Signal
 from qtpy.QtGui import QKeyEvent, QValidator
 from qtpy.QtWidgets import (
@@ -16,7 +14,6 @@ from qtpy.QtWidgets import (
     QCheckBox,
     QDoubleSpinBox,
     QHBoxLayout,
-    QLineEdit,
     QSlider,
     QWidget,
 )
@@ -340,58 +337,6 @@ class ChoiceControl(Control):
     def set_value(self, value: Any) -> None:
         """Choose a value without a signal."""
         self.combo.set_value(str(value))
-
-
-class TextControl(Control):
-    """A line of text; a type that is no string is written as JSON."""
-
-    def __init__(self, item: Declaration, annotation: Any) -> None:
-        self.line = QLineEdit()
-        super().__init__(self.line)
-        self._several = item.kind == "texts"
-        self._json = not self._several and annotation is not str
-        self._none = item.default is None
-        if self._several:
-            self.line.setPlaceholderText("names, separated by commas")
-        self.line.textEdited.connect(lambda _: self.typed.emit(self.value()))
-        self.line.editingFinished.connect(self.edited)
-
-    def value(self) -> Any:
-        """Return the text, or the texts between its commas."""
-        text = self.line.text()
-        if self._several:
-            return tuple(part.strip() for part in text.split(",") if part.strip())
-        if not text and self._none:
-            return None
-        if not self._json:
-            return text
-        try:
-            return from_json(text)
-        except ValueError:
-            return text
-
-    def set_value(self, value: Any) -> None:
-        """Show a value without a signal."""
-        plain = value is None or self._several or isinstance(value, (str, Enum, float))
-        text = shown(value) if plain else to_json(value).decode()
-        if text != self.line.text():
-            self.line.setText(text)
-
-
-def control_for(item: Declaration, field: FieldInfo, items: Callable[[], Iterable[str]] | None) -> Control:
-    """Return the control of a declaration."""
-    if items is not None:
-        return ChoiceControl((), items)
-    if item.kind in ("float", "int"):
-        return NumberControl(item)
-    if item.kind == "bool":
-        return SwitchControl()
-    if item.kind == "choice":
-        return ChoiceControl(get_args(field.annotation), None)
-    several = get_origin(field.annotation) is tuple and get_args(field.annotation)[:1] == (str,)
-    if item.kind == "texts" and not several:
-        item = Declaration(**{**vars(item), "kind": "text"})
-    return TextControl(item, field.annotation)
 
 
 def _nice_step(span: float) -> float:
