@@ -33,6 +33,9 @@ evaluate busi --preparation benign-normal --methods "$methods" "${presets[@]}" \
 
 evaluate lgg --folds 3 --methods "$two_modalities" "${presets[@]}" \
     --train input_size=224 --train epochs=5 --train patience=0 \
+    --train classifier:epochs=8 --train classifier:monitor=last --train classifier:flip_vertical=0.5 --train classifier:rotation=30 \
+    --train classifier:translation=0.1 --train classifier:scaling=0.25 --train classifier:brightness=0.2 \
+    --train classifier:contrast=0.35 --train classifier:gamma=0.35 \
     --train seam:input_size=160 --train seam:epochs=4 --train seam:seam.scale=0.5 --train seam:learning_rate=0.0001 --train seam:seam.norms=frozen \
     --train cmer:input_size=128 --train cmer:epochs=6 --train cmer:learning_rate=0.001 --train cmer:flip_vertical=0.5 \
     --fsss input_size=160 --fsss epochs=4

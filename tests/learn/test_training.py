@@ -255,6 +255,19 @@ def test_the_best_epoch_is_the_one_of_the_highest_area(blobs: Blobs, quick: Quic
     assert report["best_epoch"] == best + 1
 
 
+def test_the_last_epoch_can_be_asked_for(blobs: Blobs, quick: Quick, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though the second is the best here."""
+
+    def rate(params: TrainingParams, step: int, steps_per_epoch: int) -> float:
+        return 3e-3 if step < 2 * steps_per_epoch else 3.0
+
+    monkeypatch.setattr("napari_refit.learn.run.learning_rate", rate)
+    found = train(blobs(48), quick(epochs=4, patience=2, monitor="last"), device="cpu").report
+    assert found["best_epoch"] == found["epochs"] == 4
+    assert found["validation"]["loss"] == found["history"][3]["validation"]["loss"]
+    assert found["history"][3]["validation"]["loss"] > found["history"][1]["validation"]["loss"]
+
+
 @pytest.mark.parametrize("balance", ["batches", "weights"])
 def test_a_rare_class_is_learned(blobs: Blobs, quick: Quick, balance: str) -> None:
     samples = blobs(120, share=0.1, per_patient=1)

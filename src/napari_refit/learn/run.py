@@ -124,6 +124,8 @@ class Run(EpochRun):
         if not self.best or math.isnan(found["loss"]):
             return True
         best = self.history[self.best_epoch - 1]["validation"]
+        if self.params.monitor == "last":
+            return True
         if self.params.monitor == "auroc" and not math.isnan(found["auroc"]):
             return (found["auroc"], -found["loss"]) > (best["auroc"], -best["loss"])
         return bool(found["loss"] < best["loss"])
