@@ -11,6 +11,9 @@ from typing import Annotated, Any
 
 import typer
 
+from napari_refit.errors import WriteError
+from napari_refit.errors import one_line as one_line
+
 Device = Annotated[str | None, typer.Option(help="cpu, cuda or mps; left out: the fastest there is.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 
@@ -35,8 +38,6 @@ def assigned(assignments: Sequence[str]) -> dict[str, str]:
 
 
 def make_folder(folder: Path) -> None:
-    from napari_refit.errors import WriteError
-
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -46,11 +47,6 @@ def make_folder(folder: Path) -> None:
 def naming(error: BaseException, path: Path) -> str:
     text = one_line(error)
     return text if str(path) in text else f"{path}: {text}"
-
-
-def one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return text or type(error).__name__
 
 
 def complain(message: str) -> None:

@@ -41,3 +41,26 @@ class WriteError(OSError):
 
 class Cancelled(Exception):
     """Raised inside a job when its ``cancelled()`` callback answers True."""
+
+
+def one_line(error: BaseException | str) -> str:
+    """What an error says, on one line; its kind where it says nothing.
+
+    Examples
+    --------
+    >>> one_line(ValueError("no image\\n  in this folder")), one_line(KeyError())
+    ('no image in this folder', 'KeyError')
+    """
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def brief(error: BaseException | str) -> str:
+    """As `one_line`, at most 200 characters: for what other libraries say inside an error of ours.
+
+    Examples
+    --------
+    >>> len(brief("a long story " * 40))
+    200
+    """
+    text = one_line(error)
+    return text if len(text) <= 200 else text[:199] + "…"

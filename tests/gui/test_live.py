@@ -10,7 +10,7 @@ import time
 import pytest
 
 from napari_refit.errors import Cancelled
-from napari_refit.widgets.live import LiveLoop, one_line
+from napari_refit.widgets.live import LiveLoop
 
 pytestmark = pytest.mark.gui
 
@@ -122,17 +122,21 @@ def test_failures_are_one_line_and_the_loop_goes_on(qtbot, loop):
     loop.failed.connect(failures.append)
     loop.finished.connect(results.append)
 
-    def broken(task):
-        raise ValueError("first line\n  second line")
+    def failing(error):
+        def job(task):
+            raise error
 
-    loop.request(broken)
-    until(qtbot, loop)
+        return job
+
+    for error in (ValueError("first line\n  second line"), KeyError(), MemoryError(), MemoryError("3 GiB")):
+        loop.request(failing(error))
+        until(qtbot, loop)
     loop.request(lambda task: "fine")
     until(qtbot, loop)
-    assert failures == ["first line second line"]
+    assert failures[:2] == ["first line second line", "KeyError"]
+    assert "not enough memory" in failures[2]
+    assert failures[3] == "3 GiB"
     assert results == ["fine"]
-    assert one_line(KeyError()) == "KeyError"
-    assert "not enough memory" in one_line(MemoryError())
 
 
 def test_jobs_run_beside_the_window(qtbot, loop):

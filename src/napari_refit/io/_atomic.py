@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from napari_refit.errors import WriteError
-from napari_refit.io._guard import one_line
+from napari_refit.errors import WriteError, brief
 from napari_refit.io.formats import split_name
 
 _REASONS = {
@@ -65,13 +64,11 @@ def atomic_path(path: Path, *, overwrite: bool = True) -> Iterator[Path]:
     except WriteError as error:
         raise WriteError(path, error.reason) from None
     except OSError as error:
-        raise WriteError(
-            path, _REASONS.get(error.errno or 0, one_line(error.strerror or str(error)))
-        ) from error
+        raise WriteError(path, _REASONS.get(error.errno or 0, brief(error.strerror or str(error)))) from error
     except MemoryError:
         raise
     except Exception as error:  # the libraries' own kinds
-        raise WriteError(path, f"could not be written: {one_line(error)}") from error
+        raise WriteError(path, f"could not be written: {brief(error)}") from error
     finally:
         if temporary is not None:
             with suppress(OSError):

@@ -1,4 +1,4 @@
-"""Checks that come before anything is allocated, and error texts on one line."""
+"""Checks that come before anything is allocated."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import zlib
 from contextlib import suppress
 from pathlib import Path
 
-from napari_refit.errors import ReadError
+from napari_refit.errors import ReadError, brief
 
 # No stream of these kinds expands by more (zlib's technical notes; LZW's longest string over its code).
 DEFLATE_LIMIT = 1032
@@ -27,12 +27,6 @@ def warn(text: str) -> None:
     while frame is not None and frame.f_globals.get("__name__", "").startswith("napari_refit.io"):
         frame, level = frame.f_back, level + 1
     warnings.warn(text, ReadWarning, stacklevel=level)
-
-
-def one_line(error: BaseException | str) -> str:
-    """Return an exception's own text on one line, at most 200 characters."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 200 else text[:199] + "…"
 
 
 def human(n_bytes: int) -> str:
@@ -65,7 +59,7 @@ def require_file(path: Path) -> int:
         raise ReadError(path.name.encode("ascii", "replace").decode(), "has an unusable name") from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise ReadError(path, f"cannot be opened: {one_line(str(reason))}") from None
+        raise ReadError(path, f"cannot be opened: {brief(str(reason))}") from None
     if size == 0:
         raise ReadError(path, "is empty; export or download it again")
     return size
@@ -139,7 +133,7 @@ def check_gzip_complete(path: Path, promised: int, skip: int = 0) -> None:
                 while found < promised and (block := stream.read(1 << 20)):
                     found += len(block)
         except (OSError, EOFError, zlib.error) as error:
-            raise ReadError(path, f"is damaged: {one_line(error)}; copy or download it again") from None
+            raise ReadError(path, f"is damaged: {brief(error)}; copy or download it again") from None
     if found < promised:
         raise ReadError(
             path,

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from napari_refit.errors import ReadError, WriteError
+from napari_refit.errors import ReadError, WriteError, brief
 from napari_refit.io import _guard
 from napari_refit.io._textheader import check_header, check_zlib_stream
 from napari_refit.io.volume import LazyArray, Volume, spacing_of
@@ -191,7 +191,7 @@ def _geometry_of(path: Path, volume: Volume, n_spatial: int) -> ItkGeometry:
 def itk_reason(error: BaseException) -> str:
     """Return the last telling line of an ITK exception."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return _guard.one_line(lines[-1].removeprefix("sitk::ERROR: ") if lines else error)
+    return brief(lines[-1].removeprefix("sitk::ERROR: ") if lines else error)
 
 
 @contextmanager

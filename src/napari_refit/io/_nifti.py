@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_refit.errors import ReadError
+from napari_refit.errors import ReadError, brief
 from napari_refit.io import _guard
 from napari_refit.io.volume import SPATIAL, LazyArray, Volume, spacing_of
 
@@ -41,7 +41,7 @@ def read(path: Path) -> Volume:
         slope, intercept = header.get_slope_inter()
         offset = int(header.get_data_offset())
     except Exception as error:  # nibabel raises its own, OverflowError, ValueError
-        raise ReadError(path, f"its header is damaged: {_guard.one_line(error)}") from None
+        raise ReadError(path, f"its header is damaged: {brief(error)}") from None
     dtype = _dtype(path, stored, slope, intercept)
     promised = math.prod(shape) * stored.itemsize
     _guard.check_stored(path, offset + promised, size, _guard.DEFLATE_LIMIT if zipped else 1)
@@ -81,7 +81,7 @@ def _read_header(path: Path, zipped: bool) -> Nifti1Header:
                 raise ReadError(path, "is gzip compressed; rename it to .nii.gz")
             start = gzip.GzipFile(fileobj=file).read(540) if zipped else file.read(540)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise ReadError(path, f"is damaged: {_guard.one_line(error)}; copy or download it again") from None
+        raise ReadError(path, f"is damaged: {brief(error)}; copy or download it again") from None
     if len(start) < 348:
         raise ReadError(path, "is truncated: it ends inside the header; copy or download it again")
     kind: type[Nifti1Header]
@@ -97,7 +97,7 @@ def _read_header(path: Path, zipped: bool) -> Nifti1Header:
         header = kind.from_fileobj(io.BytesIO(start), check=False)
         header.check_fix(logger=_silent, error_level=40)
     except Exception as error:  # nibabel raises its own, struct.error, ValueError, OverflowError
-        raise ReadError(path, f"its header is damaged: {_guard.one_line(error)}") from None
+        raise ReadError(path, f"its header is damaged: {brief(error)}") from None
     return header
 
 
@@ -145,7 +145,7 @@ def _read_voxels(
             zipped = path.name.lower().endswith(".gz")
             found = _fill(raw, gzip.GzipFile(fileobj=file) if zipped else file, offset)
     except (OSError, EOFError, zlib.error, ValueError) as error:
-        raise ReadError(path, f"is damaged: {_guard.one_line(error)}; copy or download it again") from None
+        raise ReadError(path, f"is damaged: {brief(error)}; copy or download it again") from None
     if found < raw.nbytes:
         raise ReadError(
             path, f"is truncated: {raw.nbytes - found} bytes of voxels are missing; copy it again"

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from napari_refit.errors import ReadError, WriteError
+from napari_refit.errors import ReadError, WriteError, brief
 from napari_refit.io import _guard
 from napari_refit.io.formats import split_name
 from napari_refit.io.volume import SPATIAL, LazyArray, Volume
@@ -82,7 +82,7 @@ def _read_pixels(path: Path) -> np.ndarray:
     try:
         array = iio.imread(path, plugin="pillow", index=0)
     except Exception as error:  # Pillow's own kinds, OSError, SyntaxError for a broken PNG
-        raise ReadError(path, f"is damaged: {_guard.one_line(error)}; copy or download it again") from None
+        raise ReadError(path, f"is damaged: {brief(error)}; copy or download it again") from None
     if array.ndim == 3 and array.shape[2] == 2:
         array = array[..., 0]
     return array.astype(np.uint8) if array.dtype.kind == "b" else array
@@ -148,7 +148,7 @@ def read_tiff(path: Path) -> Volume:
         reason = (
             "is not a TIFF file, or damaged" if isinstance(error, tifffile.TiffFileError) else "is damaged"
         )
-        raise ReadError(path, f"{reason}: {_guard.one_line(error)}; copy or export it again") from None
+        raise ReadError(path, f"{reason}: {brief(error)}; copy or export it again") from None
     if dtype is None or dtype.kind not in "iufb":
         raise ReadError(path, f"holds {dtype} values; save real numbers instead")
     _guard.check_shape(path, shape)
@@ -179,7 +179,7 @@ def _read_tiff_pixels(path: Path) -> np.ndarray:
             if "c" in axes:
                 array = np.moveaxis(array, axes.index("c"), -1)
     except Exception as error:  # a damaged TIFF raises nearly anything
-        raise ReadError(path, f"is damaged: {_guard.one_line(error)}; copy or download it again") from None
+        raise ReadError(path, f"is damaged: {brief(error)}; copy or download it again") from None
     return array.astype(np.uint8 if array.dtype.kind == "b" else array.dtype.newbyteorder("="), copy=False)
 
 
@@ -289,7 +289,7 @@ def _map(path: Path) -> np.ndarray:
         if "Python objects" in str(error) or "pickle" in str(error).lower():
             reason = "holds pickled Python objects, which are never loaded; save a plain array of numbers"
             raise ReadError(path, reason) from None
-        raise ReadError(path, f"is truncated or damaged: {_guard.one_line(error)}") from None
+        raise ReadError(path, f"is truncated or damaged: {brief(error)}") from None
     return array
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from napari_refit.errors import ReadError
+from napari_refit.errors import ReadError, brief
 from napari_refit.io import _guard
 
 _LONGEST = 1 << 20
@@ -212,7 +212,7 @@ def check_zlib_stream(path: Path, start: int, promised: int) -> None:
             while not inflate.eof and (block := inflate.unconsumed_tail or file.read(1 << 20)):
                 found += len(inflate.decompress(block, 1 << 24))
     except (OSError, zlib.error) as error:
-        raise ReadError(path, f"is damaged: {_guard.one_line(error)}; copy or download it again") from None
+        raise ReadError(path, f"is damaged: {brief(error)}; copy or download it again") from None
     if found < promised or not inflate.eof:
         raise ReadError(path, "is truncated: compressed voxels are missing; copy or download it again")
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_refit.errors import ReadError
-from napari_refit.io._guard import ReadWarning, one_line
+from napari_refit.errors import ReadError, brief
+from napari_refit.io._guard import ReadWarning
 from napari_refit.io.formats import DICOM, ITK, NIFTI, READABLE, split_name
 from napari_refit.io.volume import Volume
 
@@ -50,7 +50,7 @@ def load(path: str | os.PathLike[str]) -> Volume:
     try:
         is_folder = path.is_dir()
     except (ValueError, OSError) as error:
-        raise ReadError(ascii(str(path))[1:-1], f"is no usable path: {one_line(error)}") from None
+        raise ReadError(ascii(str(path))[1:-1], f"is no usable path: {brief(error)}") from None
     if is_folder or extension in DICOM or ("#" in path.name and not path.exists()):
         from napari_refit.io import _dicom
 

@@ -12,9 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from napari_refit.errors import ReadError
+from napari_refit.errors import ReadError, brief
 from napari_refit.io._atomic import atomic_path
-from napari_refit.io._guard import one_line
 from napari_refit.io.formats import split_name
 
 
@@ -89,7 +88,7 @@ def file_checksum(path: str | os.PathLike[str]) -> str:
                 digest.update(file_path.name.encode("utf-8", "surrogateescape") + b"\0")
                 digest.update(hashlib.file_digest(file, "sha256").digest())
     except OSError as error:
-        raise ReadError(path, f"cannot be read: {one_line(error.strerror or str(error))}") from None
+        raise ReadError(path, f"cannot be read: {brief(error.strerror or str(error))}") from None
     return f"sha256:{digest.hexdigest()}"
 
 

@@ -14,9 +14,8 @@ import jinja2
 from markupsafe import Markup
 
 from napari_refit import __version__
-from napari_refit.errors import Cancelled
+from napari_refit.errors import Cancelled, brief
 from napari_refit.io._atomic import atomic_path
-from napari_refit.io._guard import one_line
 from napari_refit.study.comparing import paired_dice
 from napari_refit.study.drawing import distribution_svg, scatter_svg
 from napari_refit.study.figures import image_dice
@@ -247,4 +246,4 @@ def _drawn(panel: PanelOf, place: Any, shown: str, baseline: str) -> tuple[str, 
     except Cancelled:
         raise
     except Exception as error:  # hours of work must not be lost for the sake of a picture
-        return "", one_line(error)
+        return "", brief(error)

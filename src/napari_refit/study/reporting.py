@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from napari_refit.errors import WriteError
-from napari_refit.io._guard import one_line
+from napari_refit.errors import WriteError, brief
 from napari_refit.study.report_html import PanelOf, Progress, write_report_html
 from napari_refit.study.results import StudyResults, write_rows
 from napari_refit.study.statistics import analyse
@@ -49,7 +48,7 @@ def write_report(
         target.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise WriteError(
-            target, f"is no folder to write to: {one_line(error.strerror or str(error))}"
+            target, f"is no folder to write to: {brief(error.strerror or str(error))}"
         ) from error
     # The rows first: whatever follows can be made of them again.
     written = {"results.csv": write_rows(target / "results.csv", results.rows)}

@@ -11,9 +11,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from napari_refit.errors import ReadError
+from napari_refit.errors import ReadError, brief
 from napari_refit.io._atomic import atomic_path
-from napari_refit.io._guard import one_line
 
 LEVELS = ("image", "case")
 UNITS = ("mm", "px")
@@ -275,11 +274,11 @@ def read_rows(path: str | os.PathLike[str]) -> list[Row]:
                 raise ReadError(source, f"has no column {', '.join(missing)}: it holds no results of a study")
             return [_row(source, reader.line_num, record) for record in reader]
     except csv.Error as error:
-        raise ReadError(source, f"is no CSV file: {one_line(error)}") from None
+        raise ReadError(source, f"is no CSV file: {brief(error)}") from None
     except ReadError:
         raise
     except OSError as error:
-        raise ReadError(source, f"cannot be read: {one_line(error.strerror or str(error))}") from None
+        raise ReadError(source, f"cannot be read: {brief(error.strerror or str(error))}") from None
 
 
 def _text(name: str, value: Any) -> str:

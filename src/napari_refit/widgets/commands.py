@@ -11,11 +11,12 @@ import numpy as np
 from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QFileDialog
 
+from napari_refit.errors import one_line
 from napari_refit.recipe import RefitParams
 from napari_refit.widgets import saving, shortcuts
 from napari_refit.widgets.compare import CompareView
 from napari_refit.widgets.help_panel import HelpPanel
-from napari_refit.widgets.live import LiveLoop, one_line
+from napari_refit.widgets.live import LiveLoop
 from napari_refit.widgets.watching import Connections
 
 NOTHING_YET = "There are no refined labels yet."

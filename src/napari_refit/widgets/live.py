@@ -13,12 +13,13 @@ from typing import Any
 
 from qtpy.QtCore import QObject, QTimer, Signal
 
-from napari_refit.errors import Cancelled
+from napari_refit.errors import Cancelled, one_line
 from napari_refit.widgets.watching import call_when_destroyed
 
 logger = logging.getLogger(__name__)
 POLL_MILLISECONDS = 2
 SECONDS_AT_EXIT = 2.0
+NO_MEMORY = "not enough memory for this step; use a smaller image or close other programs"
 
 
 class Task:
@@ -151,7 +152,8 @@ class _Engine:
             task.say("cancelled")
         except Exception as error:  # a failing stage must never take the window with it
             logger.debug("a job failed", exc_info=True)
-            task.say("failed", one_line(error))
+            wordless = isinstance(error, MemoryError) and not str(error).strip()
+            task.say("failed", NO_MEMORY if wordless else one_line(error))
 
 
 def _gives_way(task: Task, newer: Task) -> bool:
@@ -261,11 +263,3 @@ class LiveLoop(QObject):
             self.cancelled.emit()
         else:
             getattr(self, kind).emit(value)
-
-
-def one_line(error: BaseException) -> str:
-    """What an error says, as one line for the dock."""
-    text = " ".join(str(error).split())
-    if isinstance(error, MemoryError):
-        text = text or "not enough memory for this step; use a smaller image or close other programs"
-    return text or type(error).__name__

@@ -20,12 +20,13 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_refit.errors import one_line
 from napari_refit.params import IntensityParams
 from napari_refit.widgets.choosing import LayerCombo
 from napari_refit.widgets.class_list import ClassList
 from napari_refit.widgets.classifier_chooser import LABEL_WIDTH
 from napari_refit.widgets.forms import labelled
-from napari_refit.widgets.live import Task, one_line
+from napari_refit.widgets.live import Task
 from napari_refit.widgets.saving import may_replace, source_path
 from napari_refit.widgets.style import NoteLabel
 from napari_refit.widgets.tag_desk import TagDesk, is_image

@@ -15,6 +15,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_refit.errors import one_line
 from napari_refit.learn.places import SUFFIX
 from napari_refit.learn.telling import overview
 from napari_refit.widgets import style
@@ -22,7 +23,6 @@ from napari_refit.widgets.classifier_chooser import LABEL_WIDTH, torch_devices
 from napari_refit.widgets.dock import Dock
 from napari_refit.widgets.forms import embolden, labelled
 from napari_refit.widgets.help_panel import HelpPanel
-from napari_refit.widgets.live import one_line
 from napari_refit.widgets.style import LazyComboBox, NoteLabel
 from napari_refit.widgets.tag_panel import TagPanel
 from napari_refit.widgets.train_curves import CurvePlot

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_refit.errors import ReadError
-from napari_refit.io._guard import one_line
+from napari_refit.errors import ReadError, brief
 from napari_refit.io.datasets import reading
 from napari_refit.io.datasets.case import Case
 from napari_refit.io.datasets.dataset import Dataset
@@ -247,4 +246,4 @@ def _unreadable(case: Case, error: Exception, paths: tuple[Path, ...]) -> Findin
 
 
 def _reason(error: Exception) -> str:
-    return one_line(error.reason if isinstance(error, ReadError) else error)
+    return brief(error.reason if isinstance(error, ReadError) else error)

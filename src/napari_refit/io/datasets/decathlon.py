@@ -6,8 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from napari_refit.errors import ReadError
-from napari_refit.io._guard import one_line
+from napari_refit.errors import ReadError, brief
 from napari_refit.io.datasets.case import Case, ImageFiles, MaskFiles
 from napari_refit.io.datasets.declaration import ALL, ClassRule, Contents, Declaration
 from napari_refit.io.datasets.findings import Finding
@@ -36,14 +35,14 @@ def scan(listing: Listing) -> Contents | None:
     try:
         return _contents(folders[0], index, content, listing)
     except (TypeError, KeyError, ValueError, AttributeError) as error:
-        raise ReadError(index, f"is no Decathlon index: {one_line(error)}; download it again") from None
+        raise ReadError(index, f"is no Decathlon index: {brief(error)}; download it again") from None
 
 
 def _read(index: Path) -> dict[str, Any]:
     try:
         content = json.loads(index.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ReadError(index, f"cannot be read: {one_line(error)}; download it again") from None
+        raise ReadError(index, f"cannot be read: {brief(error)}; download it again") from None
     if not isinstance(content, dict):
         raise ReadError(index, "is no Decathlon index: it holds no object; download it again")
     return content

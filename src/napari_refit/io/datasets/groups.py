@@ -9,9 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_refit.errors import ReadError
+from napari_refit.errors import ReadError, brief
 from napari_refit.io._atomic import atomic_path
-from napari_refit.io._guard import one_line
 
 THUMBNAIL = 32
 ALIKE = 0.95
@@ -37,7 +36,7 @@ def read_groups(path: str | os.PathLike[str]) -> dict[str, str]:
         with path.open(encoding="utf-8-sig", newline="") as file:
             rows = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ReadError(path, f"cannot be read as a table: {one_line(error)}") from None
+        raise ReadError(path, f"cannot be read as a table: {brief(error)}") from None
     for number, row in enumerate(rows, start=2):
         case, group = row.get("case"), row.get("group")
         if not case or not group:

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from napari_refit.errors import Cancelled, ReadError
+from napari_refit.errors import Cancelled, ReadError, brief
 from napari_refit.io._atomic import atomic_path
-from napari_refit.io._guard import one_line
 from napari_refit.io.datasets.case import Case, Slice
 
 if TYPE_CHECKING:
@@ -145,7 +144,7 @@ class ImageLabels:
                 head = next(reader, [])
                 lines = [(reader.line_num, fields) for fields in reader if fields]
         except (OSError, UnicodeDecodeError, csv.Error) as error:
-            raise ReadError(path, f"cannot be read as a table: {one_line(error)}") from None
+            raise ReadError(path, f"cannot be read as a table: {brief(error)}") from None
         if tuple(head[: len(COLUMNS)]) != COLUMNS:
             found = ", ".join(head[:8]) or "nothing"
             raise ReadError(path, f"is no table of image-level labels: it starts with {found}, not {COLUMNS}")
@@ -157,11 +156,11 @@ class ImageLabels:
                     LabelRow(case, patient, group, _number(axis), _number(index), tuple(map(int, labels)))
                 )
             except ValueError as error:
-                raise ReadError(path, f"line {line}: {one_line(error)}") from None
+                raise ReadError(path, f"line {line}: {brief(error)}") from None
         try:
             return cls(tuple(head[len(COLUMNS) :]), tuple(rows))
         except ValueError as error:
-            raise ReadError(path, one_line(error)) from None
+            raise ReadError(path, brief(error)) from None
 
 
 def image_labels(

@@ -8,8 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from napari_refit.errors import ReadError
-from napari_refit.io._guard import one_line
+from napari_refit.errors import ReadError, brief
 from napari_refit.io.formats import READABLE, split_name
 
 DEPTH = 4
@@ -57,9 +56,7 @@ class Listing:
                     entry for entry in os.scandir(folder) if not entry.name.startswith((".", "__MACOSX"))
                 ]
             except OSError as error:
-                raise ReadError(
-                    folder, f"cannot be listed: {one_line(error.strerror or str(error))}"
-                ) from None
+                raise ReadError(folder, f"cannot be listed: {brief(error.strerror or str(error))}") from None
             folders[folder] = tuple(sorted((entry.name for entry in entries if entry.is_file()), key=natural))
             if depth < DEPTH and (file is None or depth == 0):
                 below = sorted((entry.name for entry in entries if entry.is_dir()), key=natural)

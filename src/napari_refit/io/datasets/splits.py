@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from napari_refit.errors import ReadError
+from napari_refit.errors import ReadError, brief
 from napari_refit.io._atomic import atomic_path
-from napari_refit.io._guard import one_line
 from napari_refit.io.datasets.case import Case
 from napari_refit.io.datasets.groups import tied
 from napari_refit.io.datasets.labels import ImageLabels
@@ -95,7 +94,7 @@ class Split:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise ReadError(path, f"cannot be read as a split: {one_line(error)}") from None
+            raise ReadError(path, f"cannot be read as a split: {brief(error)}") from None
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             raise ReadError(path, f"is no split of this program (its format is not {FORMAT!r})")
         try:
@@ -108,7 +107,7 @@ class Split:
                 ),
             )
         except (ValidationError, KeyError, TypeError) as error:
-            raise ReadError(path, f"is no valid split: {one_line(error)}") from None
+            raise ReadError(path, f"is no valid split: {brief(error)}") from None
         for number, fold in enumerate(split.folds, start=1):
             names = Counter([*fold.train, *fold.validation, *fold.test])
             twice = [name for name, count in names.items() if count > 1]

@@ -6,8 +6,7 @@ import csv
 import re
 from pathlib import Path
 
-from napari_refit.errors import ReadError
-from napari_refit.io._guard import one_line
+from napari_refit.errors import ReadError, brief
 from napari_refit.io.datasets.case import Case, ImageFiles
 from napari_refit.io.datasets.declaration import ALL, ClassRule, Contents, Declaration, is_negative
 from napari_refit.io.datasets.findings import Finding
@@ -46,7 +45,7 @@ def read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
             rows = [(reader.line_num, row) for row in reader]
             names = [name.strip().lower() for name in reader.fieldnames or ()]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise ReadError(path, f"cannot be read as a table: {one_line(error)}") from None
+        raise ReadError(path, f"cannot be read as a table: {brief(error)}") from None
     lacking = [name for name in REQUIRED if name not in names]
     if lacking:
         raise ReadError(
