@@ -58,6 +58,7 @@ class EpochRun:
     ) -> None:
         self.params, self.shared, self.split = params, shared, split
         self.device, self.dtype, self.machine, self.start = device, dtype, machine, start
+        self.channels = store.channels
         self.mean = start.mean or (store.mean,) * store.channels
         self.std = start.std or (max(store.deviation, 1e-3),) * store.channels
         self.format = (

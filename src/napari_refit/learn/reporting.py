@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +21,8 @@ from napari_refit.learn.samples import Samples
 from napari_refit.learn.splits import Split
 
 if TYPE_CHECKING:
+    from napari_refit.learn.epochs import EpochRun
+    from napari_refit.learn.fsss.pixels import PixelSamples
     from napari_refit.learn.run import Run
 
 NOTHING = ("background", "normal", "negative", "healthy", "none")
@@ -26,8 +30,8 @@ NOTHING = ("background", "normal", "negative", "healthy", "none")
 
 
 @dataclass(frozen=True, eq=False)
-class TrainingResult:
-    """What came out of a training.
+class Trained:
+    """What comes out of a training of any kind.
 
     Attributes
     ----------
@@ -36,14 +40,11 @@ class TrainingResult:
     metadata : CheckpointMetadata
         What its file will say; ``training`` holds the report.
     split : Split
-    logits : ndarray of float32, shape (N, K)
-        Answers to the validation and the test images; NaN for the others.
     """
 
     classifier: Classifier
     metadata: CheckpointMetadata
     split: Split
-    logits: NDArray[np.float32]
 
     @property
     def report(self) -> dict[str, Any]:
@@ -59,6 +60,24 @@ class TrainingResult:
             As `napari_refit.cam.checkpoint.save_checkpoint`.
         """
         save_checkpoint(path, self.classifier.module, self.metadata)
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingResult(Trained):
+    """What came out of a training.
+
+    Attributes
+    ----------
+    classifier : Classifier
+        With the weights of the best epoch, on the device it was trained on.
+    metadata : CheckpointMetadata
+        What its file will say; ``training`` holds the report.
+    split : Split
+    logits : ndarray of float32, shape (N, K)
+        Answers to the validation and the test images; NaN for the others.
+    """
+
+    logits: NDArray[np.float32]
 
 
 def background_of(samples: Samples, wanted: str) -> int | None:
@@ -95,44 +114,90 @@ def make_result(run: Run) -> TrainingResult:
     if params.temperature_scaling and len(split.validation):
         chosen = split.validation
         temperature = scores.best_temperature(logits[chosen], run.shown[chosen], run.exclusive)
+    parts = {"validation": split.validation, "test": split.test}
+    measured = {
+        "temperature": temperature,
+        **{name: _scores(run, part, logits, temperature) for name, part in parts.items()},
+    }
+    classifier, metadata = described(
+        run,
+        samples,
+        partial(part_summary, samples, run.shown),
+        measured,
+        classes=samples.classes,
+        background=run.background,
+        activation="softmax" if run.exclusive else "sigmoid",
+    )
+    return TrainingResult(classifier, metadata, split, logits)
+
+
+def described(
+    run: EpochRun,
+    samples: Samples | PixelSamples,
+    summary: Callable[[NDArray[np.int64]], dict[str, Any]],
+    measured: Mapping[str, Any],
+    *,
+    classes: tuple[str, ...],
+    background: int | None,
+    activation: Literal["softmax", "sigmoid"],
+    data: Mapping[str, Any] | None = None,
+    libraries: Sequence[str] = ("torch", "torchvision", "numpy"),
+) -> tuple[Classifier, CheckpointMetadata]:
+    """A finished training's network as a classifier, and its description with the report in it.
+
+    Parameters
+    ----------
+    run : EpochRun
+        Its network has the best epoch's weights.
+    samples : Samples or PixelSamples
+    summary : callable
+        What is reported of the images of a part (see `part_summary`).
+    measured : mapping
+        Scores of the report.
+    classes, background, activation
+        Of the classifier.
+    data : mapping, optional
+        More to say of the images.
+    libraries : sequence of str
+        Whose versions are reported.
+    """
+    split, params = run.split, run.params
     parts = {"training": split.training, "validation": split.validation, "test": split.test}
     intensity = getattr(samples, "intensity", None)
-    data = {
-        "source": str(getattr(samples, "source", "")),
-        "images": len(samples),
-        "patients": len(set(samples.patients)),
-        "checksums": run.data,
-        "intensity": None if intensity is None else intensity.model_dump(),
-        **{name: _part_summary(run, part) for name, part in parts.items()},
-    }
     training = {
         "parameters": params.model_dump(),
         "start": run.start.source,
-        "data": data,
+        "data": {
+            "source": str(getattr(samples, "source", "")),
+            "images": len(samples),
+            "patients": len(set(samples.patients)),
+            "checksums": run.data,
+            "intensity": None if intensity is None else intensity.model_dump(),
+            **{name: summary(part) for name, part in parts.items()},
+            **(data or {}),
+        },
         "epochs": len(run.history),
         "best_epoch": run.best_epoch,
         "history": run.history,
-        "temperature": temperature,
-        **{name: _scores(run, parts[name], logits, temperature) for name in ("validation", "test")},
+        **measured,
         "seconds": run.seconds,
         "machine": run.machine,
-        "versions": {name: version(name) for name in ("napari-refit", "torch", "torchvision", "numpy")},
+        "versions": {name: version(name) for name in ("napari-refit", *libraries)},
     }
     metadata = CheckpointMetadata(
         architecture=run.start.architecture,
         settings=plain(run.start.settings),
-        classes=samples.classes,
-        background=run.background,
-        activation="softmax" if run.exclusive else "sigmoid",
+        classes=classes,
+        background=background,
+        activation=activation,
         input_size=params.input_size,
-        in_channels=run.store.channels,
+        in_channels=run.channels,
         mean=run.mean,
         std=run.std,
         training=plain(training),
         version=version("napari-refit"),
     )
-    classifier = described_classifier(run.network, metadata)
-    return TrainingResult(classifier, metadata, split, logits)
+    return described_classifier(run.network, metadata), metadata
 
 
 def described_classifier(network: nn.Module, metadata: CheckpointMetadata) -> Classifier:
@@ -150,12 +215,23 @@ def described_classifier(network: nn.Module, metadata: CheckpointMetadata) -> Cl
     )
 
 
-def _part_summary(run: Run, part: NDArray[np.int64]) -> dict[str, Any]:
-    counts = run.shown[part].sum(0).tolist()
+def part_summary(
+    samples: Samples | PixelSamples, shown: NDArray[Any], part: NDArray[np.int64]
+) -> dict[str, Any]:
+    """How many images of how many patients a part has, and how many show each class.
+
+    Parameters
+    ----------
+    samples : Samples or PixelSamples
+    shown : ndarray, shape (N, K)
+        Whether an image shows a class.
+    part : ndarray of int64
+        Image numbers.
+    """
     return {
         "images": len(part),
-        "patients": len({run.samples.patients[index] for index in part}),
-        "by_class": dict(zip(run.samples.classes, counts, strict=True)),
+        "patients": len({samples.patients[index] for index in part}),
+        "by_class": dict(zip(samples.classes, shown[part].sum(0).tolist(), strict=True)),
     }
 
 

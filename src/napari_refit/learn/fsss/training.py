@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import version
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from napari_refit.cam.checkpoint import CheckpointMetadata, save_checkpoint
-from napari_refit.cam.classifier import Classifier
 from napari_refit.devices import torch_device
-from napari_refit.io.sidecar import plain
 from napari_refit.learn.datasets import BACKGROUND
 from napari_refit.learn.epochs import describe_machine, run_epochs
 from napari_refit.learn.feeding import ImageStore, Progress, count_channels
@@ -26,7 +23,7 @@ from napari_refit.learn.fsss.run import FsssRun
 from napari_refit.learn.fsss.starting import start_network
 from napari_refit.learn.fsss.store import Imagewise, LabelStore, check_pixel_samples
 from napari_refit.learn.optimising import precision
-from napari_refit.learn.reporting import described_classifier
+from napari_refit.learn.reporting import Trained, described, part_summary
 from napari_refit.learn.reproducible import enough_memory, mixed, reproducible
 from napari_refit.learn.splits import Split, split_patients
 from napari_refit.learn.state import read_state
@@ -35,7 +32,7 @@ _GIB = 1 << 30
 
 
 @dataclass(frozen=True, eq=False)
-class FsssResult:
+class FsssResult(Trained):
     """What came out of an FSSS training.
 
     Attributes
@@ -50,25 +47,7 @@ class FsssResult:
         the others, and where answer and labels are both empty.
     """
 
-    classifier: Classifier
-    metadata: CheckpointMetadata
-    split: Split
     dice: NDArray[np.float64]
-
-    @property
-    def report(self) -> dict[str, Any]:
-        """Parameters, data, history of every epoch, Dice, versions."""
-        return self.metadata.training
-
-    def save(self, path: str | Path) -> None:
-        """Write the checkpoint, which `napari_refit.cam.classifier.load_classifier` reads.
-
-        Raises
-        ------
-        ValueError, WriteError
-            As `napari_refit.cam.checkpoint.save_checkpoint`.
-        """
-        save_checkpoint(path, self.classifier.module, self.metadata)
 
 
 def train_fsss(
@@ -152,59 +131,28 @@ def _check_presence(samples: Imagewise) -> None:
 def _result(run: FsssRun, samples: PixelSamples) -> FsssResult:
     """Take the best epoch's weights, answer the images that were not trained on, and report."""
     run.network.load_state_dict(run.best)
-    params, split = run.params, run.split
+    split = run.split
     dice = np.full(run.labels.presence.shape, np.nan)
     measured: dict[str, Any] = {}
     for part, indices in (("validation", split.validation), ("test", split.test)):
         counts, loss = run.measure(indices)
         dice[indices] = dice_of(counts)
         measured[part] = {"loss": loss, **dice_summary(counts, samples.classes)} if len(indices) else None
-    intensity = getattr(samples, "intensity", None)
-    parts = {"training": split.training, "validation": split.validation, "test": split.test}
-    training = {
-        "parameters": params.model_dump(),
-        "start": run.start.source,
-        "data": {
-            "source": str(getattr(samples, "source", "")),
-            "images": len(samples),
-            "patients": len(set(samples.patients)),
-            "checksums": run.data,
-            "intensity": None if intensity is None else intensity.model_dump(),
-            **{name: _part_summary(run, part) for name, part in parts.items()},
-            "labels": getattr(samples, "labelling", {}),
-        },
-        "epochs": len(run.history),
-        "best_epoch": run.best_epoch,
-        "history": run.history,
-        **measured,
-        "seconds": run.seconds,
-        "machine": run.machine,
-        "versions": {
-            name: version(name) for name in ("napari-refit", "torch", "torchvision", "monai", "numpy")
-        },
-    }
-    metadata = CheckpointMetadata(
-        architecture=run.start.architecture,
-        settings=plain(run.start.settings),
+    classifier, metadata = described(
+        run,
+        samples,
+        partial(_summary, run),
+        measured,
         classes=(BACKGROUND, *samples.classes),
         background=0,
         activation="softmax",
-        input_size=params.input_size,
-        in_channels=run.images.channels,
-        mean=run.mean,
-        std=run.std,
-        training=plain(training),
-        version=version("napari-refit"),
+        data={"labels": getattr(samples, "labelling", {})},
+        libraries=("torch", "torchvision", "monai", "numpy"),
     )
-    classifier = described_classifier(run.network, metadata)
     return FsssResult(classifier, metadata, split, dice)
 
 
-def _part_summary(run: FsssRun, part: NDArray[np.int64]) -> dict[str, Any]:
-    shown = run.labels.presence[part]
-    return {
-        "images": len(part),
-        "patients": len({run.samples.patients[index] for index in part}),
-        "by_class": dict(zip(run.samples.classes, shown.sum(0).tolist(), strict=True)),
-        "empty": int((shown.sum(1) == 0).sum()),
-    }
+def _summary(run: FsssRun, part: NDArray[np.int64]) -> dict[str, Any]:
+    shown = run.labels.presence
+    empty = int((shown[part].sum(1) == 0).sum())
+    return {**part_summary(run.samples, shown, part), "empty": empty}
