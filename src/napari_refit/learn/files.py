@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,24 +19,29 @@ from napari_refit.io.sidecar import file_checksum, plain, sidecar_path, write_si
 from napari_refit.learn import scores
 from napari_refit.learn.feeding import Progress
 from napari_refit.learn.places import SUFFIX, fold_path, state_path, state_paths
-from napari_refit.learn.reporting import TrainingResult, background_of
+from napari_refit.learn.reporting import Trained, TrainingResult, background_of
 from napari_refit.learn.samples import Samples, Subset, list_checksum, presence
 from napari_refit.learn.settings import TrainingParams
 from napari_refit.learn.splits import Split, fold_patients, split_patients
 from napari_refit.learn.state import read_state
 from napari_refit.learn.training import check_labels, train
 
+if TYPE_CHECKING:
+    from napari_refit.learn.fsss.pixels import PixelSamples
+
 __all__ = [
     "SUFFIX",
     "Callbacks",
     "check_target",
     "fold_path",
+    "leave_files",
     "resumed_params",
     "state_path",
     "train_to_file",
 ]
 
 P = TypeVar("P", bound=Parameters)
+T = TypeVar("T", bound=Trained)
 
 
 @dataclass(frozen=True)
@@ -190,46 +196,74 @@ def _train_one(
     resume: bool,
     callbacks: Callbacks,
 ) -> dict[str, Any]:
-    state = state_path(out)
+    def answer(result: TrainingResult, index: int) -> dict[str, Any]:
+        return {"label": samples.labels[index].tolist(), "logits": result.logits[index].tolist()}
 
-    def hear(row: dict[str, Any]) -> None:
-        if callbacks.on_epoch is not None:
-            callbacks.on_epoch(fold, row)
+    work = partial(train, samples, params, device=device, split=split)
+    return leave_files(work, samples, out, answer, resume=resume, callbacks=callbacks, fold=fold)
 
-    result = train(
-        samples,
-        params,
-        device=device,
-        split=split,
+
+def leave_files(
+    work: Callable[..., T],
+    samples: Samples | PixelSamples,
+    out: Path,
+    answer: Callable[[T, int], dict[str, Any]],
+    *,
+    resume: bool,
+    callbacks: Callbacks,
+    fold: int | None = None,
+    names: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Train, and write the checkpoint and its report; until both are there, the state lies beside them.
+
+    Parameters
+    ----------
+    work : callable
+        Trains; called with ``state``, ``resume_from``, ``progress``, ``cancelled`` and ``on_epoch`` as of
+        `napari_refit.learn.training.train`.
+    samples : Samples or PixelSamples
+        What it trains on.
+    out : Path
+        The checkpoint.
+    answer : callable
+        From the result and an image's number, what the report says of an image that was not trained on.
+    resume : bool
+        Go on from the state, if there is one.
+    callbacks : Callbacks
+    fold : int, optional
+        Said in the report.
+    names : dict, optional
+        More that only the file of the report says.
+
+    Returns
+    -------
+    dict
+        The report, without what names images.
+    """
+    state, hear = state_path(out), callbacks.on_epoch
+    result = work(
         state=state,
         resume_from=state if resume and state.exists() else None,
         progress=callbacks.progress,
         cancelled=callbacks.cancelled,
-        on_epoch=hear,
+        on_epoch=None if hear is None else partial(hear, fold or 0),
     )
     result.save(out)
-    report = {"checkpoint": str(out), "checksum": file_checksum(out), "fold": fold, **result.report}
-    write_sidecar(out, {**report, "predictions": _predictions(samples, result)})
-    # Only now: until the checkpoint and its report are there, the state is all there is.
-    state.unlink(missing_ok=True)
-    return report
-
-
-def _predictions(samples: Samples, result: TrainingResult) -> dict[str, list[dict[str, Any]]]:
-    """What was answered to every image that was not trained on."""
+    numbered = {} if fold is None else {"fold": fold}
+    report = {"checkpoint": str(out), "checksum": file_checksum(out), **numbered, **result.report}
     parts = {"validation": result.split.validation, "test": result.split.test}
-    return {
+    predictions = {
         part: [
-            {
-                "name": samples.names[index],
-                "patient": samples.patients[index],
-                "label": samples.labels[index].tolist(),
-                "logits": result.logits[index].tolist(),
-            }
+            {"name": samples.names[index], "patient": samples.patients[index], **answer(result, index)}
             for index in indices
         ]
         for part, indices in parts.items()
     }
+    # Names of images are for the report, as a checkpoint may be shared.
+    write_sidecar(out, {**report, **(names or {}), "predictions": predictions})
+    # Only now: until the checkpoint and its report are there, the state is all there is.
+    state.unlink(missing_ok=True)
+    return report
 
 
 def _train_folds(
