@@ -9,8 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from napari_refit.cli_shared import UsageFault, WorkFailed, assigned, complain, print_json, progress
-from napari_refit.errors import Cancelled, ReadError
+from napari_refit.cli_shared import (
+    UsageFault,
+    assigned,
+    check_checkpoint_name,
+    check_given_once,
+    epoch_teller,
+    print_json,
+    print_training,
+    training_progress,
+)
+from napari_refit.errors import ReadError
 from napari_refit.params import IntensityParams
 from napari_refit.recipe import RefitParams
 
@@ -49,6 +58,7 @@ OPTIONS: dict[str, Any] = {
 
 _PREFIX = "fsss."
 _NAMES = {"architecture": "network"}
+_TOLD = {"loss": "loss", "dice": "Dice"}
 
 
 def train_fsss(
@@ -82,21 +92,17 @@ def train_fsss(
     except (ValueError, ModuleNotFoundError) as error:
         raise UsageFault(str(error)) from error
     kept = out.with_name(f"{out.stem}.pseudo-labels")
-    try:
-        with progress(quiet=as_json) as shown:
-            samples = _samples(dataset, labels, own["model"], pipeline, intensity, device, kept, shown)
-            report = train_fsss_to_file(
-                samples,
-                params,
-                out,
-                device=device,
-                resume=resume,
-                overwrite=overwrite,
-                callbacks=Callbacks(shown, on_epoch=_say_epoch(params)),
-            )
-    except (KeyboardInterrupt, Cancelled):
-        complain("stopped; the same command with --resume goes on after the last whole epoch")
-        raise WorkFailed from None
+    with training_progress(quiet=as_json) as shown:
+        samples = _samples(dataset, labels, own["model"], pipeline, intensity, device, kept, shown)
+        report = train_fsss_to_file(
+            samples,
+            params,
+            out,
+            device=device,
+            resume=resume,
+            overwrite=overwrite,
+            callbacks=Callbacks(shown, on_epoch=epoch_teller(params.epochs, _TOLD)),
+        )
     shutil.rmtree(kept, ignore_errors=True)
     if as_json:
         print_json(report)
@@ -115,8 +121,7 @@ def _check(labels: str, own: dict[str, Any], out: Path) -> None:
                 )
     elif own["model"] is None:
         raise UsageFault(f"--labels {labels} needs --model, the classifier that the pseudo-labels come from")
-    if out.suffix.lower() != ".safetensors":
-        raise UsageFault(f"--out {out}: a checkpoint's name must end in .safetensors")
+    check_checkpoint_name(out)
 
 
 def _parameters(
@@ -131,9 +136,7 @@ def _parameters(
         raise UsageFault(f"--{foreign[0].replace('_', '-')} is not for --learner fsss")
     pairs = assigned(set_)
     network = {key.removeprefix(_PREFIX): pairs.pop(key) for key in list(pairs) if key.startswith(_PREFIX)}
-    repeated = [name for name in said if name in network]
-    if repeated:
-        raise UsageFault(f"{repeated[0]} is given as an option and by --set; give it once")
+    check_given_once(said, network)
     if labels == "truth":
         foreign = [key for key in pairs if not key.startswith("intensity.")]
         if foreign:
@@ -201,29 +204,9 @@ def _left_out(counts: dict[str, int]) -> str:
     return f"; left out: {', '.join(parts)}" if parts else ""
 
 
-def _say_epoch(params: FsssParams) -> Any:
-    def say(fold: int, row: dict[str, Any]) -> None:
-        del fold
-        parts = [
-            f"{part} loss {row[part]['loss']:.3f}, Dice {row[part]['dice']:.3f}"
-            for part in ("training", "validation")
-        ]
-        best = " (best so far)" if row["best"] else ""
-        print(
-            f"epoch {row['epoch']} of {params.epochs}: {'; '.join(parts)}; {row['seconds']:.1f} s{best}",
-            file=sys.stderr,
-            flush=True,
-        )
-
-    return say
-
-
 def _print_report(out: Path, report: dict[str, Any]) -> None:
     data = report["data"]
-    print(
-        f"{out}: {report['parameters']['network']}, best epoch {report['best_epoch']} of {report['epochs']}, "
-        f"{report['seconds']:.0f} s"
-    )
+    print_training(out, report["parameters"]["network"], report)
     labelling = data["labels"]
     print(
         f"  {labelling['labels']} labels of {data['images']} images{_left_out(labelling.get('left_out', {}))}"

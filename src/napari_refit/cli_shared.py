@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from napari_refit.errors import WriteError
+from napari_refit.errors import Cancelled, WriteError
 from napari_refit.errors import one_line as one_line
 
 Device = Annotated[str | None, typer.Option(help="cpu, cuda or mps; left out: the fastest there is.")]
@@ -35,6 +35,18 @@ def assigned(assignments: Sequence[str]) -> dict[str, str]:
             raise UsageFault(f"--set {assignment}: write key=value")
         pairs[key.strip()] = value.strip()
     return pairs
+
+
+def check_given_once(options: Iterable[str], assignments: Mapping[str, str]) -> None:
+    """Complain of a parameter that is given as an option and by ``--set``."""
+    for name in options:
+        if name in assignments:
+            raise UsageFault(f"{name} is given as an option and by --set; give it once")
+
+
+def check_checkpoint_name(out: Path) -> None:
+    if out.suffix.lower() != ".safetensors":
+        raise UsageFault(f"--out {out}: a checkpoint's name must end in .safetensors")
 
 
 def make_folder(folder: Path) -> None:
@@ -75,3 +87,50 @@ def progress(quiet: bool) -> Iterator[Callable[[int, int, str], None] | None]:
             bar.update(task, completed=done, total=total, description=text)
 
         yield show
+
+
+@contextlib.contextmanager
+def training_progress(quiet: bool) -> Iterator[Callable[[int, int, str], None] | None]:
+    """As `progress`; where a training is stopped, how to go on is said."""
+    try:
+        with progress(quiet) as shown:
+            yield shown
+    except (KeyboardInterrupt, Cancelled):
+        complain("stopped; the same command with --resume goes on after the last whole epoch")
+        raise WorkFailed from None
+
+
+def epoch_teller(
+    epochs: int, figures: Mapping[str, str], folds: int = 1
+) -> Callable[[int, dict[str, Any]], None]:
+    """Say each epoch on a line of stderr.
+
+    Parameters
+    ----------
+    epochs, folds : int
+        At most so many.
+    figures : mapping of str to str
+        Of an epoch's row, what is told, and how it is called.
+    """
+
+    def say(fold: int, row: dict[str, Any]) -> None:
+        parts = [
+            f"{part} {', '.join(f'{title} {row[part][name]:.3f}' for name, title in figures.items())}"
+            for part in ("training", "validation")
+        ]
+        where = f"fold {fold} of {folds}, " if fold else ""
+        best = " (best so far)" if row["best"] else ""
+        print(
+            f"{where}epoch {row['epoch']} of {epochs}: {'; '.join(parts)}; {row['seconds']:.1f} s{best}",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    return say
+
+
+def print_training(out: Path, what: str, report: Mapping[str, Any]) -> None:
+    """Say which network was trained, for how long."""
+    print(
+        f"{out}: {what}, best epoch {report['best_epoch']} of {report['epochs']}, {report['seconds']:.0f} s"
+    )

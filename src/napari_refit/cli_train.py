@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,14 +13,15 @@ from napari_refit.cli_shared import (
     Device,
     Json,
     UsageFault,
-    WorkFailed,
     assigned,
-    complain,
+    check_checkpoint_name,
+    check_given_once,
+    epoch_teller,
     print_json,
-    progress,
+    print_training,
+    training_progress,
 )
 from napari_refit.declare import Declaration, declarations
-from napari_refit.errors import Cancelled
 from napari_refit.learn.settings import TrainingParams
 from napari_refit.learn.telling import scores_line
 from napari_refit.params import IntensityParams
@@ -44,6 +44,7 @@ OFFERED = (
 )
 _SHORT = {"architecture": "arch"}
 _INTENSITY = "intensity."
+_TOLD = {"loss": "loss", "accuracy": "accuracy", "auroc": "AUROC"}
 
 
 def train(
@@ -72,16 +73,13 @@ def train(
             raise UsageFault(f"--{name} is for --learner {cli_fsss.FSSS}")
     pairs = assigned(set_ or [])
     given = {name: value for name, value in options.items() if value is not None}
-    repeated = [name for name in given if name in pairs]
-    if repeated:
-        raise UsageFault(f"{repeated[0]} is given as an option and by --set; give it once")
+    check_given_once(given, pairs)
     intensity = _intensity({key: pairs.pop(key) for key in list(pairs) if key.startswith(_INTENSITY)})
     try:
         params = TrainingParams().with_texts({**given, **pairs})
     except ValueError as error:
         raise UsageFault(str(error)) from error
-    if out.suffix.lower() != ".safetensors":
-        raise UsageFault(f"--out {out}: a checkpoint's name must end in .safetensors")
+    check_checkpoint_name(out)
 
     from napari_refit.cam.architectures import list_architectures
     from napari_refit.learn.files import Callbacks, check_target, resumed_params, train_to_file
@@ -98,20 +96,16 @@ def train(
         samples = open_samples(source, intensity, preparation or DEFAULT)
     except ValueError as error:
         raise UsageFault(str(error)) from error
-    try:
-        with progress(quiet=as_json) as shown:
-            report = train_to_file(
-                samples,
-                params,
-                out,
-                device=device,
-                resume=resume,
-                overwrite=overwrite,
-                callbacks=Callbacks(shown, on_epoch=_say_epoch(params)),
-            )
-    except (KeyboardInterrupt, Cancelled):
-        complain("stopped; the same command with --resume goes on after the last whole epoch")
-        raise WorkFailed from None
+    with training_progress(quiet=as_json) as shown:
+        report = train_to_file(
+            samples,
+            params,
+            out,
+            device=device,
+            resume=resume,
+            overwrite=overwrite,
+            callbacks=Callbacks(shown, on_epoch=epoch_teller(params.epochs, _TOLD, params.folds)),
+        )
     if as_json:
         print_json(report)
     else:
@@ -129,23 +123,6 @@ def _intensity(pairs: dict[str, str]) -> IntensityParams:
         raise UsageFault(f"{_INTENSITY}{reason(error)}") from error
 
 
-def _say_epoch(params: TrainingParams) -> Any:
-    def say(fold: int, row: dict[str, Any]) -> None:
-        parts = [
-            f"{part} loss {row[part]['loss']:.3f}, accuracy {row[part]['accuracy']:.3f}, AUROC {row[part]['auroc']:.3f}"
-            for part in ("training", "validation")
-        ]
-        where = f"fold {fold} of {params.folds}, " if fold else ""
-        best = " (best so far)" if row["best"] else ""
-        print(
-            f"{where}epoch {row['epoch']} of {params.epochs}: {'; '.join(parts)}; {row['seconds']:.1f} s{best}",
-            file=sys.stderr,
-            flush=True,
-        )
-
-    return say
-
-
 def _print_report(out: Path, report: dict[str, Any]) -> None:
     if "folds" in report:
         areas = ", ".join("–" if area is None else f"{area:.3f}" for area in report["auroc_by_fold"])
@@ -153,9 +130,7 @@ def _print_report(out: Path, report: dict[str, Any]) -> None:
     else:
         params = report["parameters"]
         what = params["architecture"] if params["learner"] == "classifier" else params["learner"]
-        print(
-            f"{out}: {what}, best epoch {report['best_epoch']} of {report['epochs']}, {report['seconds']:.0f} s"
-        )
+        print_training(out, what, report)
     for part in ("validation", "test"):
         found = report.get(part)
         if found:
