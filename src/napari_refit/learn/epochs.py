@@ -71,7 +71,7 @@ class EpochRun:
         self.best: dict[str, Tensor] = {}
         self.history: list[dict[str, Any]] = []
         self.seconds = 0.0
-        parts = [part.tolist() for part in (split.training, split.validation, split.test)]
+        parts = [part.tolist() for part in split.parts.values()]
         self.data = {
             "image list": list_checksum(samples),
             "images": store.checksum,

@@ -251,13 +251,12 @@ def leave_files(
     result.save(out)
     numbered = {} if fold is None else {"fold": fold}
     report = {"checkpoint": str(out), "checksum": file_checksum(out), **numbered, **result.report}
-    parts = {"validation": result.split.validation, "test": result.split.test}
     predictions = {
         part: [
             {"name": samples.names[index], "patient": samples.patients[index], **answer(result, index)}
             for index in indices
         ]
-        for part, indices in parts.items()
+        for part, indices in result.split.untrained.items()
     }
     # Names of images are for the report, as a checkpoint may be shared.
     write_sidecar(out, {**report, **(names or {}), "predictions": predictions})

@@ -108,16 +108,15 @@ def make_result(run: Run) -> TrainingResult:
     run.network.load_state_dict(run.best)
     split, params, samples = run.split, run.params, run.samples
     logits = np.full(run.shown.shape, np.nan, np.float32)
-    for part in (split.validation, split.test):
+    for part in split.untrained.values():
         logits[part] = run.answers(part)
     temperature = 1.0
     if params.temperature_scaling and len(split.validation):
         chosen = split.validation
         temperature = scores.best_temperature(logits[chosen], run.shown[chosen], run.exclusive)
-    parts = {"validation": split.validation, "test": split.test}
     measured = {
         "temperature": temperature,
-        **{name: _scores(run, part, logits, temperature) for name, part in parts.items()},
+        **{name: _scores(run, part, logits, temperature) for name, part in split.untrained.items()},
     }
     classifier, metadata = described(
         run,
@@ -161,8 +160,7 @@ def described(
     libraries : sequence of str
         Whose versions are reported.
     """
-    split, params = run.split, run.params
-    parts = {"training": split.training, "validation": split.validation, "test": split.test}
+    params = run.params
     intensity = getattr(samples, "intensity", None)
     training = {
         "parameters": params.model_dump(),
@@ -173,7 +171,7 @@ def described(
             "patients": len(set(samples.patients)),
             "checksums": run.data,
             "intensity": None if intensity is None else intensity.model_dump(),
-            **{name: summary(part) for name, part in parts.items()},
+            **{name: summary(part) for name, part in run.split.parts.items()},
             **(data or {}),
         },
         "epochs": len(run.history),

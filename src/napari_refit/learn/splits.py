@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +23,16 @@ class Split:
     training: NDArray[np.int64]
     validation: NDArray[np.int64]
     test: NDArray[np.int64]
+
+    @property
+    def parts(self) -> dict[str, NDArray[np.int64]]:
+        """Image numbers by the part's name."""
+        return {"training": self.training, **self.untrained}
+
+    @property
+    def untrained(self) -> dict[str, NDArray[np.int64]]:
+        """The parts that are not trained on, by name."""
+        return {"validation": self.validation, "test": self.test}
 
 
 def split_patients(samples: Samples, validation: float, test: float = 0.0, seed: int = 0) -> Split:
@@ -52,6 +63,37 @@ def split_patients(samples: Samples, validation: float, test: float = 0.0, seed:
     role = np.array([roles[patient] for patient in samples.patients])
     parts = [np.flatnonzero(role == number).astype(np.int64) for number in range(3)]
     _require_classes(samples, parts[0], "training")
+    return Split(*parts)
+
+
+def split_cases(
+    cases: Sequence[str], training: Iterable[str], validation: Iterable[str] = (), test: Iterable[str] = ()
+) -> Split:
+    """A split of samples by the cases that they come from, such as a fold of a dataset's split.
+
+    Parameters
+    ----------
+    cases : sequence of str
+        Of each sample: ``samples.cases`` of what comes from a dataset.
+    training, validation, test : iterable of str
+        Names of cases; samples of no part are not used.
+
+    Raises
+    ------
+    ValueError
+        If there is nothing to train on.
+
+    Examples
+    --------
+    >>> split_cases(["a", "a", "b", "c"], ["a", "d"], ["c"]).training.tolist()
+    [0, 1]
+    """
+    parts = [
+        np.flatnonzero([case in wanted for case in cases]).astype(np.int64)
+        for wanted in map(set, (training, validation, test))
+    ]
+    if not len(parts[0]):
+        raise ValueError("none of the training cases has an image to train on")
     return Split(*parts)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_refit.io.datasets import Dataset, Split, SplitParams, make_split
-from napari_refit.io.datasets.splits import tied_cases
+from napari_refit.io.datasets.splits import SIDES, Fold, tied_cases
 from napari_refit.study.cases import only
 from napari_refit.study.describing import describe_methods, machine, versions
 from napari_refit.study.fold import WORK_ERRORS, FoldRun, progress_of, reason
@@ -267,8 +267,7 @@ class Study:
         }
         for number, fold in enumerate(self.split.folds, start=1):
             facts[f"patients in fold {number}"] = {
-                part: len({side[name] for name in getattr(fold, part)})
-                for part in ("train", "validation", "test")
+                part: len({side[name] for name in getattr(fold, part)}) for part in SIDES
             }
         return facts
 
@@ -294,16 +293,9 @@ def usable_split(
     if not isinstance(split, Split):
         name = dataset.declaration.name
         return make_split(dataset.cases, split or dataset.default_split, dataset=name)
-    from napari_refit.io.datasets.splits import Fold
-
     left_out = left_out or {}
     folds = [
-        Fold(
-            *(
-                tuple(n for n in getattr(fold, side) if n not in left_out)
-                for side in ("train", "validation", "test")
-            )
-        )
+        Fold(*(tuple(n for n in getattr(fold, side) if n not in left_out) for side in SIDES))
         for fold in split.folds
     ]
     known = {case.name for case in dataset.cases}

@@ -9,13 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from napari_refit.declare import subgroups
 from napari_refit.io.datasets import Dataset, Fold, image_labels, training_set
 from napari_refit.io.sidecar import file_checksum, sidecar_path
 from napari_refit.learn.settings import TrainingParams
-from napari_refit.learn.splits import Split
+from napari_refit.learn.splits import Split, split_cases
 from napari_refit.recipe import RefitParams, digest
 from napari_refit.study.settings import Listener
 from napari_refit.study.store import Store, make_key
@@ -153,11 +151,7 @@ class Stage:
 
     def split_of(self, cases: Sequence[str]) -> Split:
         """The fold's split of images whose cases are these; nothing is tested in a training."""
-        parts = [
-            np.flatnonzero(np.isin(list(cases), list(names))).astype(np.int64)
-            for names in (self.fold.train, self.fold.validation)
-        ]
-        return Split(parts[0], parts[1], np.zeros(0, np.int64))
+        return split_cases(cases, self.fold.train, self.fold.validation)
 
     def _is_whole(self, checksum: Any) -> bool:
         return self.checkpoint.is_file() and file_checksum(self.checkpoint) == checksum

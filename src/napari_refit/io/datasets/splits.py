@@ -22,6 +22,7 @@ from napari_refit.io.datasets.labels import ImageLabels
 from napari_refit.io.datasets.preparation import SplitParams
 
 FORMAT = "napari-refit split 1"
+SIDES = ("train", "validation", "test")
 _MOST_SWAPPED = 400
 
 
@@ -42,7 +43,7 @@ class Fold:
     @property
     def sides(self) -> dict[str, str]:
         """Case to ``"train"``, ``"validation"`` or ``"test"``."""
-        return {name: side for side in ("train", "validation", "test") for name in getattr(self, side)}
+        return {name: side for side in SIDES for name in getattr(self, side)}
 
 
 @dataclass(frozen=True)
@@ -73,10 +74,7 @@ class Split:
             "format": FORMAT,
             "dataset": self.dataset,
             "params": self.params.model_dump(mode="json"),
-            "folds": [
-                {side: list(getattr(fold, side)) for side in ("train", "validation", "test")}
-                for fold in self.folds
-            ],
+            "folds": [{side: list(getattr(fold, side)) for side in SIDES} for fold in self.folds],
         }
         with atomic_path(Path(path)) as temporary:
             temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -101,10 +99,7 @@ class Split:
             split = cls(
                 str(content["dataset"]),
                 SplitParams.model_validate(content["params"]),
-                tuple(
-                    Fold(*(_names(fold[side]) for side in ("train", "validation", "test")))
-                    for fold in content["folds"]
-                ),
+                tuple(Fold(*(_names(fold[side]) for side in SIDES)) for fold in content["folds"]),
             )
         except (ValidationError, KeyError, TypeError) as error:
             raise ReadError(path, f"is no valid split: {brief(error)}") from None

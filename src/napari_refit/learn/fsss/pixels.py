@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from napari_refit.io.datasets import Dataset, ImageLabels, image_labels, reading, training_set
 from napari_refit.io.volume import Volume
 from napari_refit.learn.datasets import DatasetSamples
-from napari_refit.learn.splits import Split
+from napari_refit.learn.splits import split_cases as split_cases
 from napari_refit.params import IntensityParams
 
 MOST_CLASSES = 255
@@ -213,37 +213,6 @@ class SubsetPixels:
     def label_map(self, index: int) -> NDArray[np.uint8]:
         """Its labels."""
         return self._samples.label_map(int(self.indices[index]))
-
-
-def split_cases(
-    cases: Sequence[str], training: Iterable[str], validation: Iterable[str] = (), test: Iterable[str] = ()
-) -> Split:
-    """A split of samples by the cases that they come from, such as a fold of a dataset's split.
-
-    Parameters
-    ----------
-    cases : sequence of str
-        Of each sample: ``samples.cases`` of what comes from a dataset.
-    training, validation, test : iterable of str
-        Names of cases; samples of no part are not used.
-
-    Raises
-    ------
-    ValueError
-        If there is nothing to train on.
-
-    Examples
-    --------
-    >>> split_cases(["a", "a", "b", "c"], ["a", "d"], ["c"]).training.tolist()
-    [0, 1]
-    """
-    parts = [
-        np.flatnonzero([case in wanted for case in cases]).astype(np.int64)
-        for wanted in map(set, (training, validation, test))
-    ]
-    if not len(parts[0]):
-        raise ValueError("none of the training cases has an image to train on")
-    return Split(*parts)
 
 
 def shown_classes(labels: ImageLabels) -> tuple[tuple[str, ...], NDArray[np.uint8]]:

@@ -134,7 +134,7 @@ def _result(run: FsssRun, samples: PixelSamples) -> FsssResult:
     split = run.split
     dice = np.full(run.labels.presence.shape, np.nan)
     measured: dict[str, Any] = {}
-    for part, indices in (("validation", split.validation), ("test", split.test)):
+    for part, indices in split.untrained.items():
         counts, loss = run.measure(indices)
         dice[indices] = dice_of(counts)
         measured[part] = {"loss": loss, **dice_summary(counts, samples.classes)} if len(indices) else None
