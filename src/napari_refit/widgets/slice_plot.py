@@ -6,16 +6,16 @@ from typing import Any
 
 import numpy as np
 from qtpy.QtCore import QEvent, Qt, Signal
-from qtpy.QtGui import QColor, QKeyEvent, QPainter, QPaintEvent, QPen, QShowEvent
-from qtpy.QtWidgets import QSizePolicy, QStackedLayout, QWidget
+from qtpy.QtGui import QColor, QKeyEvent, QPainter, QPaintEvent, QPen
+from qtpy.QtWidgets import QSizePolicy, QWidget
 
-from napari_refit.widgets.style import NoteLabel, colors, theme_changed
+from napari_refit.widgets.plot import Plot, add_legend, dress, show_scores
+from napari_refit.widgets.style import colors
 
 HEIGHT = 120
-EMPTY_HEIGHT = 44
 
 
-class SlicePlot(QWidget):
+class SlicePlot(Plot):
     """DSC per slice of the CAM and of the refined mask, with a line at the open slice.
 
     With the focus on the plot, the left and right arrows go to the previous and next slice that has a score.
@@ -26,27 +26,16 @@ class SlicePlot(QWidget):
     """The slice that the user asks for."""
 
     def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+        note = "The score of each slice is plotted here once there are a ground truth and a mask."
+        super().__init__(note, HEIGHT, QSizePolicy.Policy.Preferred, parent)
         self._cam = np.empty(0)
         self._refined = np.empty(0)
         self._current = 0
-        self._canvas: Any = None
         self._axes: Any = None
         self._line: Any = None
         self._curves: dict[str, Any] = {}
         self._frame: tuple[object, ...] = ()
         self._background: Any = None
-        self._stale = True
-        self._empty = NoteLabel()
-        self._empty.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self._empty.set_plain(
-            "The score of each slice is plotted here once there are a ground truth and a mask."
-        )
-        self._layout = QStackedLayout(self)
-        self._layout.setContentsMargins(2, 2, 2, 2)
-        self._layout.addWidget(self._empty)
-        self.setFixedHeight(EMPTY_HEIGHT)
-        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setAccessibleName("Dice score per slice")
         self.setToolTip(
@@ -122,18 +111,6 @@ class SlicePlot(QWidget):
             return None
         return int(found[-1] if step < 0 else found[0])
 
-    def showEvent(self, event: QShowEvent) -> None:
-        """Draw what was set while hidden."""
-        super().showEvent(event)
-        self._refresh()
-
-    def changeEvent(self, event: QEvent) -> None:
-        """Follow the theme."""
-        super().changeEvent(event)
-        if theme_changed(event) and self._canvas is not None:
-            self._stale = True
-            self._refresh()
-
     def keyPressEvent(self, event: QKeyEvent) -> None:
         """Jump to the previous or next scored slice."""
         steps = {Qt.Key.Key_Left: -1, Qt.Key.Key_Right: 1}
@@ -164,42 +141,26 @@ class SlicePlot(QWidget):
         super().focusOutEvent(event)
         self.update()
 
-    def _refresh(self) -> None:
-        if not self.isVisible() or not self._stale:
-            return
-        if not self.scored().size:
-            self._layout.setCurrentWidget(self._empty)
-            self.setFixedHeight(EMPTY_HEIGHT)
-            return
-        if self._canvas is None:
-            self._create()
-        self.setFixedHeight(HEIGHT)
+    def _has_content(self) -> bool:
+        return bool(self.scored().size)
+
+    def _draw(self) -> None:
         frame = self._wanted_frame()
         if frame != self._frame:
             self._draw_frame()
             self._frame = frame
         self._draw_curves()
-        self._stale = False
-        self._layout.setCurrentWidget(self._canvas)
 
     def _create(self) -> None:
-        from matplotlib.backends.backend_qtagg import FigureCanvasQTAgg
-        from matplotlib.figure import Figure
-
-        self._canvas = FigureCanvasQTAgg(Figure(layout="constrained"))
-        self._canvas.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        super()._create()
         self._canvas.setToolTip(self.toolTip())
         self._axes = self._canvas.figure.add_subplot()
         self._canvas.mpl_connect("button_press_event", self._on_click)
         self._canvas.mpl_connect("draw_event", self._on_drawn)
-        self._layout.addWidget(self._canvas)
 
     def _wanted_frame(self) -> tuple[object, ...]:
         """What all but the scores themselves depends on; drawing it takes long, so it is drawn when it changes."""
         return (self._cam.size, self._refined.size, colors(self), self._background_color())
-
-    def _background_color(self) -> str:
-        return str(self.palette().color(self.backgroundRole()).name())
 
     def _draw_frame(self) -> None:
         """Draw axes and legend; the curves are laid over them whenever a score changes."""
@@ -207,7 +168,7 @@ class SlicePlot(QWidget):
         axes = self._axes
         axes.clear()
         self._canvas.figure.set_facecolor(background)
-        axes.set_facecolor(background)
+        dress(axes, palette, background)
         self._curves = {}
         for name, values, color, label, marker in (
             ("cam", self._cam, palette.cam, "CAM", "o"),
@@ -218,26 +179,10 @@ class SlicePlot(QWidget):
                     values, color=color, lw=1.4, marker=marker, ms=2.5, label=label, animated=True
                 )
         axes.set_xlim(-0.5, self.n_slices - 0.5)
-        axes.set_ylim(-0.03, 1.03)
-        axes.set_yticks([0, 0.5, 1])
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        show_scores(axes)
         axes.set_xlabel("Slice", fontsize=8, color=palette.text, labelpad=1)
         axes.set_ylabel("DSC", fontsize=8, color=palette.text, labelpad=1)
-        axes.tick_params(colors=palette.text, labelsize=8, length=2, pad=2)
-        for name, spine in axes.spines.items():
-            spine.set_visible(name in ("left", "bottom"))
-            spine.set_color(palette.muted)
-        axes.legend(
-            loc="lower left",
-            bbox_to_anchor=(0, 1),
-            ncols=2,
-            fontsize=8,
-            frameon=False,
-            labelcolor=palette.text,
-            borderpad=0,
-            borderaxespad=0.2,
-            handlelength=1.5,
-        )
+        add_legend(axes, palette)
         self._line = axes.axvline(self._current, color=palette.text, lw=1, ls="--", animated=True)
         self._background = None
         self._canvas.draw_idle()
