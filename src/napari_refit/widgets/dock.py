@@ -1,24 +1,78 @@
-"""What every dock of the plugin does when napari shows it, takes it out of its window, or closes it."""
+"""What every dock of the plugin does: how it is laid out, and what happens when napari shows or closes it."""
 
 from __future__ import annotations
 
-from qtpy.QtCore import QEvent, QTimer
-from qtpy.QtWidgets import QWidget
+from collections.abc import Iterable
+
+from qtpy.QtCore import QEvent, Qt, QTimer
+from qtpy.QtWidgets import QHBoxLayout, QScrollArea, QVBoxLayout, QWidget
 
 from napari_refit.widgets.graphics import keep_triton_out
+from napari_refit.widgets.watching import Connections, call_when_destroyed
 
 
 class Dock(QWidget):
-    """Lets go of everything once, however it is closed; a subclass says how in `shut_down`."""
+    """Scrolls what is between its toolbar and its footer, and lets go of everything once, however it is closed.
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    A subclass calls `_lay_out`, and says in `_let_go` what there is to let go of.
+
+    Parameters
+    ----------
+    name : str
+        Of the Qt object.
+    minimum_width : int
+        In pixels.
+    """
+
+    def __init__(self, name: str, minimum_width: int, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._open = True
         self._docked = False
+        self.setObjectName(name)
+        self.setMinimumWidth(minimum_width)
+        self._of_viewer = Connections(self)
+        call_when_destroyed(self, self._forget)
 
     def shut_down(self) -> None:
-        """Let go of the viewer and stop every thread; may be called twice."""
+        """Let go of the viewer and stop every thread; what the dock made in the viewer stays. May be called twice."""
+        if not self._open:
+            return
+        self._open = False
+        self._of_viewer.release()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Stop what runs and close what is open."""
         raise NotImplementedError
+
+    def _forget(self) -> None:
+        """Qt deleted the dock, say with its window."""
+        self._open = False
+
+    def _lay_out(self, widgets: Iterable[QWidget], footer: QWidget, toolbar: QWidget | None = None) -> None:
+        """Put these widgets one below the other where they can be scrolled."""
+        content = QWidget()
+        layout = QVBoxLayout(content)
+        layout.setContentsMargins(6, 4, 6, 6)
+        layout.setSpacing(6)
+        for widget in widgets:
+            layout.addWidget(widget)
+        layout.addStretch(1)
+        self.scroll = QScrollArea()
+        self.scroll.setWidgetResizable(True)
+        self.scroll.setFrameShape(QScrollArea.Shape.NoFrame)
+        self.scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.scroll.setWidget(content)
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(4, 4, 4, 4)
+        outer.setSpacing(4)
+        if toolbar is not None:
+            outer.addWidget(toolbar)
+        outer.addWidget(self.scroll, 1)
+        bottom = QHBoxLayout()
+        bottom.setContentsMargins(6, 0, 6, 2)
+        bottom.addWidget(footer)
+        outer.addLayout(bottom)
 
     def showEvent(self, event: QEvent) -> None:
         """The window is drawn from now on."""

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 from napari.layers import Image, Labels
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QHBoxLayout, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_refit.recipe import RefitParams
 from napari_refit.responses import MOST_DEFAULT_CLASSES
@@ -27,7 +26,6 @@ from napari_refit.widgets.readouts import ReadoutTable
 from napari_refit.widgets.session import Session
 from napari_refit.widgets.slice_plot import SlicePlot
 from napari_refit.widgets.toolbar import Toolbar
-from napari_refit.widgets.watching import Connections, call_when_destroyed
 from napari_refit.widgets.workbench import ClassesKnown
 
 MINIMUM_WIDTH = 350
@@ -48,18 +46,14 @@ class ReFitDock(Dock):
     """
 
     def __init__(self, napari_viewer: Any, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+        super().__init__("ReFitDock", MINIMUM_WIDTH, parent)
         self.viewer = napari_viewer
-        self.setObjectName("ReFitDock")
-        self.setMinimumWidth(MINIMUM_WIDTH)
         self.session = Session(napari_viewer, self)
         self._build()
         self.commands = Commands(self)
         self._connect()
-        self._of_viewer = Connections(self)
         self._of_viewer.listen(napari_viewer.layers, ("inserted",), self._on_inserted)
         self._of_viewer.listen(napari_viewer.layers, ("removed", "renamed"), self._on_layer_list)
-        call_when_destroyed(self, self._forget)
         self.session.set_params(self.sections.params)
         self._on_layer_list()
         self._choose_first()
@@ -100,23 +94,17 @@ class ReFitDock(Dock):
         axes = tuple(axis for axis in range(truth.ndim) if axis != plane.slice_axis)
         self.session.go_to_slice(int((np.asarray(finest(truth)) != 0).sum(axis=axes).argmax()))
 
-    def shut_down(self) -> None:
-        """Let go of the viewer and stop every thread; the layers stay."""
-        if not self._open:
-            return
-        self._open = False
+    # -- closing
+
+    def _let_go(self) -> None:
         trained.retire(self)
-        self._of_viewer.release()
         self.commands.close()
         self.image.close_down()
         self.truth.close_down()
         self.session.close()
 
-    # -- Qt
-
     def _forget(self) -> None:
-        """Qt deleted the dock, say with its window."""
-        self._open = False
+        super()._forget()
         trained.retire(self)
 
     # -- building
@@ -139,33 +127,14 @@ class ReFitDock(Dock):
         self.scores_section = style.collapsible("Scores", scores)
         embolden(self.scores_section)
         self.scores_section.expand(animate=False)
-        content = QWidget()
-        layout = QVBoxLayout(content)
-        layout.setContentsMargins(6, 4, 6, 6)
-        layout.setSpacing(6)
-        for widget in (
+        widgets = (
             labelled("Image", self.image, CHOOSER_LABEL_WIDTH),
             labelled("Ground truth", self.truth, CHOOSER_LABEL_WIDTH),
             self.chooser,
             self.sections,
             self.scores_section,
-        ):
-            layout.addWidget(widget)
-        layout.addStretch(1)
-        self.scroll = QScrollArea()
-        self.scroll.setWidgetResizable(True)
-        self.scroll.setFrameShape(QScrollArea.Shape.NoFrame)
-        self.scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.scroll.setWidget(content)
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(4, 4, 4, 4)
-        outer.setSpacing(4)
-        outer.addWidget(self.toolbar)
-        outer.addWidget(self.scroll, 1)
-        bottom = QHBoxLayout()
-        bottom.setContentsMargins(6, 0, 6, 2)
-        bottom.addWidget(self.footer)
-        outer.addLayout(bottom)
+        )
+        self._lay_out(widgets, self.footer, self.toolbar)
 
     def _connect(self) -> None:
         session, footer, toolbar = self.session, self.footer, self.toolbar

@@ -5,15 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from qtpy.QtCore import Qt, QTimer, QUrl
+from qtpy.QtCore import QTimer, QUrl
 from qtpy.QtGui import QDesktopServices
-from qtpy.QtWidgets import (
-    QHBoxLayout,
-    QScrollArea,
-    QSizePolicy,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
 
 from napari_refit.errors import one_line
 from napari_refit.learn.places import SUFFIX
@@ -34,7 +28,7 @@ from napari_refit.widgets.train_params import TrainingForms
 from napari_refit.widgets.train_session import TrainSession
 from napari_refit.widgets.train_sources import PathSource
 from napari_refit.widgets.train_truth import TruthSource
-from napari_refit.widgets.watching import Connections, call_when_destroyed, single_shot
+from napari_refit.widgets.watching import single_shot
 
 MINIMUM_WIDTH = 320
 COUNT_DELAY = 150
@@ -59,19 +53,15 @@ class TrainDock(Dock):
     """
 
     def __init__(self, napari_viewer: Any, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
+        super().__init__("ReFitTrainDock", MINIMUM_WIDTH, parent)
         # Layers are told apart by identity, which a proxy of the viewer would hide.
         self.viewer = napari_viewer = getattr(napari_viewer, "__wrapped__", napari_viewer)
-        self.setObjectName("ReFitTrainDock")
-        self.setMinimumWidth(MINIMUM_WIDTH)
         self.session = TrainSession(napari_viewer, self)
         self._help: HelpPanel | None = None
         self._build()
         self._count_later = single_shot(self, COUNT_DELAY, self._count)
         self._connect()
-        self._of_viewer = Connections(self)
         self._of_viewer.listen(napari_viewer.layers, ("removed",), self._on_removed)
-        call_when_destroyed(self, self._forget)
         self._on_source()
 
     # -- for other programs
@@ -103,24 +93,15 @@ class TrainDock(Dock):
         if order is not None:
             self.session.start(order, self.source.layers())
 
-    def shut_down(self) -> None:
-        """Let go of the viewer and stop every thread; the tags stay with the layers."""
-        if not self._open:
-            return
-        self._open = False
-        self._of_viewer.release()
+    # -- closing
+
+    def _let_go(self) -> None:
         self._count_later.stop()
         self.session.close()
         for source in self.sources.values():
             source.close_down()
         if self._help is not None:
             self._help.close()
-
-    # -- Qt
-
-    def _forget(self) -> None:
-        """Qt deleted the dock, say with its window."""
-        self._open = False
 
     # -- building
 
@@ -162,31 +143,13 @@ class TrainDock(Dock):
         inside.setSpacing(4)
         inside.addWidget(self.curves)
         inside.addWidget(self.result)
-        content = QWidget()
-        layout = QVBoxLayout(content)
-        layout.setContentsMargins(6, 4, 6, 6)
-        layout.setSpacing(6)
         parts = {"Image-level labels": labels, "Training": training, "Curves": outcome}
         self.sections = {title: style.collapsible(title, widget) for title, widget in parts.items()}
         for section in self.sections.values():
             embolden(section)
             section.expand(animate=False)
-            layout.addWidget(section)
-        layout.addStretch(1)
-        content.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
-        self.scroll = QScrollArea()
-        self.scroll.setWidgetResizable(True)
-        self.scroll.setFrameShape(QScrollArea.Shape.NoFrame)
-        self.scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.scroll.setWidget(content)
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(4, 4, 4, 4)
-        outer.setSpacing(4)
-        outer.addWidget(self.scroll, 1)
-        bottom = QHBoxLayout()
-        bottom.setContentsMargins(6, 0, 6, 2)
-        bottom.addWidget(self.footer)
-        outer.addLayout(bottom)
+        self._lay_out(self.sections.values(), self.footer)
+        self.scroll.widget().setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
 
     def _connect(self) -> None:
         session, footer = self.session, self.footer
