@@ -10,6 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_refit.bands import check, n_threads, run_bands
+from napari_refit.fit.checks import (
+    check_shape,
+    checked_colours,
+    checked_numbers,
+    cluster_sizes,
+    flat_response,
+    rounded_down,
+)
 from napari_refit.fit.types import FitInput, FitResult
 from napari_refit.memo import Memo, forgetful
 from napari_refit.params import BoundaryParams
@@ -21,8 +29,6 @@ Stop = Callable[[], bool]
 
 # Keeps coverage * size from being rounded up when it is a whole number in exact arithmetic.
 COUNT_SLACK = 1e-9
-# Resampling in float32 may leave [0, 1] by as much as this.
-RANGE_SLACK = 1e-6
 # Clusters up to this many pixels are sorted by insertion; numpy's sort takes its time to begin.
 SMALL = 64
 # With less to do, a second thread on a busy machine starts later than the first one ends.
@@ -102,7 +108,7 @@ def boundary_fit(
     response = real_array(response, "response")
     if response.ndim == labels.ndim:
         response = response[None]
-    _check_shape(response, labels.shape)
+    check_shape(response, labels.shape)
     regions = connected_clusters(labels)
     values, graph = _prepared(response, regions, threshold, coverage, spread, tolerance, simplified)
     values = _flooded(values, graph, tolerance)
@@ -145,10 +151,8 @@ def boundary_fit_stage(
     from napari_refit.uss.checks import loopable, real_array
 
     response = real_array(inputs.response, "response")
-    _check_shape(response, inputs.clusters.shape)
-    numbers = inputs.class_numbers or tuple(range(1, len(response) + 1))
-    if len(numbers) != len(response) or min(numbers) < 1:
-        raise ValueError(f"class_numbers must be {len(response)} numbers from 1 up, got {numbers}")
+    check_shape(response, inputs.clusters.shape)
+    numbers = checked_numbers(inputs.class_numbers, len(response))
     clusters = loopable(inputs.clusters, np.int32)
     colours = inputs.image if inputs.simplified is None else inputs.simplified
     options = params.threshold, params.coverage, params.spread, params.tolerance
@@ -161,27 +165,6 @@ def boundary_fit_stage(
     values, fitted = memo(("fitted", params.coverage, params.spread, params.tolerance), fit)
     mask = _mask(values, clusters, params.threshold, numbers)
     return FitResult(fitted, mask, _message(values, response, params))
-
-
-def _check_shape(response: np.ndarray, shape: tuple[int, ...]) -> None:
-    if response.shape[1:] != shape:
-        raise ValueError(
-            f"response must have the clusters' shape {shape} after its classes, got {response.shape}"
-        )
-
-
-def _flat_response(response: np.ndarray) -> np.ndarray:
-    """(n, n_pixels) float32 or float64 in [0, 1] without NaN."""
-    from napari_refit.uss.checks import loopable
-
-    response = loopable(response, np.float64 if response.dtype == np.float64 else np.float32)
-    low, high = float(response.min()), float(response.max())
-    if math.isnan(low):
-        response = np.nan_to_num(response, nan=0.0, posinf=math.inf, neginf=-math.inf)
-        low, high = float(response.min()), float(response.max())
-    if low < -RANGE_SLACK or high > 1 + RANGE_SLACK:
-        raise ValueError(f"response must be in [0, 1], got {low:g} to {high:g}: rescale it first")
-    return response.reshape(len(response), -1)
 
 
 def _prepared(
@@ -204,15 +187,15 @@ def _prepared(
         raise ValueError(f"spread must be a number from 0 up, got {spread!r}")
     if not 0 <= tolerance <= 1:
         raise ValueError(f"tolerance must be in [0, 1], got {tolerance!r}")
-    sizes: NDArray[np.int64] = memo("sizes", lambda: _sizes(clusters))
+    sizes: NDArray[np.int64] = memo("sizes", lambda: cluster_sizes(clusters))
     wanted = np.maximum(np.ceil(coverage * sizes - COUNT_SLACK).astype(np.int64), 1)
     values: np.ndarray
     if np.array_equal(wanted, sizes):
-        values = memo("lowest", lambda: _lowest(_flat_response(response), clusters, len(sizes)))
+        values = memo("lowest", lambda: _lowest(flat_response(response), clusters, len(sizes)))
     else:
         # Without a memo nobody will ask for another coverage: half a sort is enough.
         places = sizes - wanted if memo is forgetful else None
-        ranked = memo("ranked", lambda: _ranked(_flat_response(response), clusters, sizes, places, cancelled))
+        ranked = memo("ranked", lambda: _ranked(flat_response(response), clusters, sizes, places, cancelled))
         values = ranked[:, np.cumsum(sizes) - wanted]
     if spread == 0 and tolerance == 0:
         return values, None
@@ -236,19 +219,6 @@ def _flooded(
     from napari_refit.fit.flood import flood_clusters
 
     return flood_clusters(values, graph, tolerance, cancelled=cancelled)
-
-
-def _sizes(clusters: NDArray[np.int32]) -> NDArray[np.int64]:
-    """Pixels of each cluster."""
-    from napari_refit.fit.boundary_kernel import count_pixels
-
-    if clusters.min() < 1:
-        raise ValueError(f"clusters must be numbered from 1, got {clusters.min()}")
-    sizes = np.zeros(int(clusters.max()), np.int64)
-    count_pixels(clusters.ravel(), sizes)
-    if not sizes.all():
-        raise ValueError(f"clusters must be numbered without gaps, {int(np.argmin(sizes)) + 1} is missing")
-    return sizes
 
 
 def _lowest(response: np.ndarray, clusters: NDArray[np.int32], n_clusters: int) -> np.ndarray:
@@ -326,17 +296,7 @@ def _spread(table: np.ndarray, clusters: NDArray[np.int32]) -> np.ndarray:
 def _checked_colours(colours: np.ndarray | None, shape: tuple[int, ...], user: str) -> np.ndarray:
     if colours is None:
         raise ValueError(f"{user} compares colours: pass the simplified image too")
-    from napari_refit.uss.checks import real_array
-
-    colours = real_array(colours, "simplified")
-    if shape not in (colours.shape, colours.shape[:-1]):
-        raise ValueError(
-            f"simplified must be {shape} or {shape} with channels at the end, got {colours.shape}"
-        )
-    finite = np.isfinite(colours)
-    if not finite.all():
-        raise ValueError(f"simplified has {colours.size - int(finite.sum())} values that are not finite")
-    return colours
+    return checked_colours(colours, shape, "simplified")
 
 
 def _mask(
@@ -355,7 +315,7 @@ def _message(values: np.ndarray, response: np.ndarray, params: BoundaryParams) -
     if passing.all():
         what = "every cluster" if len(best) > 1 else "the only cluster"
         return (
-            f"The mask fills the frame: {what} reaches {_floor(best.min())}, threshold is "
+            f"The mask fills the frame: {what} reaches {rounded_down(best.min())}, threshold is "
             f"{params.threshold:.2f}. Raise the threshold"
             + ("." if len(best) > 1 else ", or make more clusters.")
         )
@@ -363,22 +323,17 @@ def _message(values: np.ndarray, response: np.ndarray, params: BoundaryParams) -
         return ""
     top = int(best.argmax())
     found = (
-        f"Nothing passes: best cluster (number {top + 1}) reaches {_floor(best[top])}, "
+        f"Nothing passes: best cluster (number {top + 1}) reaches {rounded_down(best[top])}, "
         f"threshold is {params.threshold:.2f}."
     )
     highest = np.fmax.reduce(response, axis=None, initial=0)
     if highest <= 0:
         return "Nothing passes: the response map is 0 everywhere, so no slider will bring a mask here."
     if highest < params.threshold:
-        return f"{found} The response map itself reaches only {_floor(highest)}: lower the threshold."
+        return f"{found} The response map itself reaches only {rounded_down(highest)}: lower the threshold."
     hints = ["lower the threshold", "lower the coverage"]
     if params.tolerance > 0:
         hints.append("lower the tolerance")
     hints.append("make the clusters smaller")
     text = ", ".join(hints[:-1]) + " or " + hints[-1]
     return f"{found} {text[0].upper()}{text[1:]}."
-
-
-def _floor(value: float) -> str:
-    """Two decimals, rounded down, so that a value just below the threshold does not read as equal to it."""
-    return f"{math.floor(float(value) * 100 + 1e-5) / 100:.2f}"
