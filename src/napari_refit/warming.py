@@ -17,6 +17,7 @@ ALWAYS = (
     "fit.boundary_kernel",
     "fit.flood_kernel",
     "fit.graph_kernel",
+    "fit.cut_kernel",
 )
 OF_SEGMENTER = {
     "slic": (
