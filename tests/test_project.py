@@ -17,6 +17,7 @@ STAGES = ("uss", "cam", "fit", "metrics")
 COMMON = (
     "__init__.py",
     "params.py",
+    "fit_params.py",
     "declare.py",
     "registry.py",
     "errors.py",

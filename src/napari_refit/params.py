@@ -9,8 +9,10 @@ from __future__ import annotations
 from typing import Literal
 
 from napari_refit.declare import Declaration, Parameters, declarations, number, option
+from napari_refit.fit_params import AppearanceParams, BoundaryParams
 
 __all__ = [
+    "AppearanceParams",
     "BoundaryParams",
     "CamParams",
     "Declaration",
@@ -334,37 +336,4 @@ class CamParams(Parameters):
     )
     batch_size: int = number(
         8, 1, 512, step=1, unit="slices", title="Batch", help="Slices per classifier run.", advanced=True
-    )
-
-
-class BoundaryParams(Parameters):
-    """BoundaryFit, eq. (1) of the paper, which is coverage 1, spread 0 and tolerance 0."""
-
-    threshold: float = number(
-        0.65, 0.0, 1.0, step=0.01, title="Threshold (τ)", help="The response map is positive from here on."
-    )
-    coverage: float = number(
-        0.5,
-        0.01,
-        1.0,
-        step=0.01,
-        title="Coverage (ρ)",
-        help="A cluster stays if at least this fraction of it is positive. 1: the paper, 0.5: majority vote.",
-    )
-    spread: float = number(
-        5.0,
-        0.0,
-        1000.0,
-        step=1,
-        title="Spread",
-        help="How strongly the response spreads between touching clusters of like colour, before the threshold. "
-        "0: not at all, as in the paper.",
-    )
-    tolerance: float = number(
-        0.01,
-        0.0,
-        1.0,
-        step=0.01,
-        title="Tolerance",
-        help="The flood crosses between neighbouring clusters whose colours differ by no more than this.",
     )

@@ -177,6 +177,12 @@ SEGMENTERS.register(
 FITS.register(
     "boundary", "napari_refit.fit.boundary:boundary_fit_stage", params.BoundaryParams, "BoundaryFit"
 )
+FITS.register(
+    "appearance",
+    "napari_refit.fit.appearance:appearance_fit",
+    params.AppearanceParams,
+    "Graph cut by appearance",
+)
 
 
 def register_segmenter(

@@ -18,6 +18,7 @@ ALWAYS = (
     "fit.flood_kernel",
     "fit.graph_kernel",
     "fit.cut_kernel",
+    "fit.regions_kernel",
 )
 OF_SEGMENTER = {
     "slic": (

@@ -15,7 +15,7 @@ LIKENESS = 0.5
 
 
 def spread_response(
-    values: np.ndarray, graph: ClusterGraph, sizes: NDArray[np.int64], strength: float
+    values: np.ndarray, graph: ClusterGraph, sizes: NDArray[np.int64] | NDArray[np.float64], strength: float
 ) -> np.ndarray:
     """Let every cluster's response spread to neighbours of like colour, as heat does in a body with cracks.
 
@@ -33,8 +33,8 @@ def spread_response(
     values : ndarray of float32 or float64, shape (n, n_clusters)
         Response of each cluster, per class, 0 or more.
     graph : ClusterGraph
-    sizes : ndarray of int64, shape (n_clusters,)
-        Pixels of each cluster.
+    sizes : ndarray of int64 or float64, shape (n_clusters,)
+        Pixels of each cluster, or any multiple of that.
     strength : float
         0 or more; 0 leaves the values as they are.
 

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+BACKGROUND_HINT = -1
+"""The hint that says: this belongs to none of the classes."""
+
 
 @dataclass(frozen=True, eq=False)
 class FitInput:
@@ -24,7 +27,8 @@ class FitInput:
     spacing : tuple of float or None
         Size of a pixel along each axis of ``clusters``, in mm.
     hints : ndarray or None
-        What the user insists on; reserved for fits that take seeds.
+        What the user insists on: whole numbers, shaped like ``clusters``; 0 for nothing, a class number for that class,
+        `BACKGROUND_HINT` for none of them. For fits that take seeds.
     class_numbers : tuple of int
         Mask value of each response map; 1..n when empty.
     """

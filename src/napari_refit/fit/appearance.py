@@ -1,0 +1,279 @@
+"""A graph cut over the clusters: those of a class look alike, respond, and have a border where the image has one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_refit.bands import check
+from napari_refit.fit.appearance_model import log_odds
+from napari_refit.fit.checks import (
+    check_shape,
+    checked_colours,
+    checked_numbers,
+    cluster_sizes,
+    flat_response,
+    rounded_down,
+)
+from napari_refit.fit.cut import expand
+from napari_refit.fit.regions import Regions, measure_regions
+from napari_refit.fit.spread import spread_response
+from napari_refit.fit.types import BACKGROUND_HINT, FitInput, FitResult
+from napari_refit.memo import Memo, forgetful
+from napari_refit.params import AppearanceParams
+
+Stop = Callable[[], bool]
+Values = NDArray[np.float64]
+Labels = NDArray[np.int64]
+
+# Responses beyond these are as good as certain.
+CERTAIN = 0.02, 0.98
+# However alike a cluster is to one side, its looks never count for more than this log-odds.
+LIMIT = 3.0
+EVEN = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class _Task:
+    """Clusters, their response per class (n_classes, n), and the labels that hints fix (-1: none)."""
+
+    regions: Regions
+    response: Values
+    fixed: Labels
+    params: AppearanceParams
+
+    @property
+    def weights(self) -> Values:
+        """What it costs to tell the clusters of a pair apart."""
+        contrast = np.exp(-self.regions.differences / (2 * self.params.contrast**2))
+        return self.params.smoothness * self.regions.borders * contrast
+
+
+def appearance_fit(
+    inputs: FitInput,
+    params: AppearanceParams,
+    *,
+    memo: Memo = forgetful,
+    cancelled: Stop | None = None,
+) -> FitResult:
+    """Fit a mask by what the clusters look like, where they respond, and where the image has edges.
+
+    Each cluster gets the label (background or a class) for which the sum is smallest of
+
+    - its own cost, by its size: minus ``response_weight`` times the log-odds of its response against ``start``, minus
+      ``appearance_weight`` times the log-odds that it looks like the class rather than like the background;
+    - for each pair of touching clusters with different labels: ``smoothness`` times the length of their border times
+      ``exp(-d² / (2 contrast²))``, with ``d`` the difference of their colours over what is usual in this image.
+
+    How classes and background look is learned from this image alone: first from the clusters that respond by at least
+    ``start``, then from the labels found, for some rounds.
+
+    Parameters
+    ----------
+    inputs : FitInput
+        Clusters are taken at their word: 1..n without gaps, each connected. ``image`` (else ``simplified``) may have
+        channels at its end. Of ``hints`` the clusters that they touch are fixed, by majority where several do.
+    params : AppearanceParams
+    memo : Memo
+        Belongs to ``inputs``; keeps what depends on image and clusters, and the spread response.
+    cancelled : callable, optional
+
+    Returns
+    -------
+    FitResult
+        ``fitted`` is constant within each cluster: the highest threshold at which the cluster is still in the mask.
+        With one class, the mask at any threshold ``t`` is exactly what costs least when background is ``logit(t)``
+        cheaper. With several, labels are found by expansion moves, and the mask at 0.5 is these labels. ``message``
+        says when the mask is empty or fills the frame.
+
+    Raises
+    ------
+    ValueError
+        If shapes disagree, a value is outside its range, there is no image, or hints name an unknown class.
+    Cancelled
+        If ``cancelled()`` answered True.
+
+    References
+    ----------
+    Rother, Kolmogorov, Blake, "GrabCut", ACM Transactions on Graphics 23, 2004, here over clusters; see
+    `napari_refit.fit.cut` and `napari_refit.fit.spread` for the rest.
+
+    Examples
+    --------
+    >>> clusters = np.repeat(np.arange(1, 7, dtype=np.int32), 4).reshape(6, 4)
+    >>> image = np.array([0.1, 0.2, 0.8, 0.8, 0.1, 0.2], np.float32)[clusters - 1]
+    >>> response = np.array([0.0, 0.1, 0.9, 0.5, 0.3, 0.0], np.float32)[clusters - 1]
+    >>> result = appearance_fit(FitInput(response[None], clusters, image=image), AppearanceParams())
+    >>> result.mask[:, 0].tolist()
+    [0, 0, 1, 1, 0, 0]
+    """
+    from napari_refit.uss.checks import loopable, real_array
+
+    response = real_array(inputs.response, "response")
+    check_shape(response, inputs.clusters.shape)
+    numbers = checked_numbers(inputs.class_numbers, len(response))
+    clusters = loopable(inputs.clusters, np.int32)
+
+    def measure() -> Regions:
+        colours = _colours(inputs, clusters.shape)
+        return measure_regions(colours, clusters, cluster_sizes(clusters), _spacing(inputs, clusters.ndim))
+
+    regions: Regions = memo("regions", measure)
+    check(cancelled)
+
+    def respond() -> Values:
+        means = memo("means", lambda: _means(flat_response(response), clusters))
+        return spread_response(means, regions.graph, regions.sizes, params.spread)
+
+    task = _Task(
+        regions,
+        memo(("response", params.spread), respond),
+        _fixed(inputs.hints, clusters, numbers, len(regions.sizes)),
+        params,
+    )
+    fitted = _fit(task, cancelled)
+    mask = _mask(fitted, params.threshold, numbers)
+    places = clusters - 1
+    return FitResult(fitted[:, places], mask[places], _message(task, fitted))
+
+
+def _fit(task: _Task, cancelled: Stop | None) -> NDArray[np.float32]:
+    """Fitted response per class and cluster."""
+    params, n_classes = task.params, len(task.response)
+    own = params.response_weight * (_logit(task.response.clip(*CERTAIN)) - _logit(params.start))
+    labels = _hinted(_strongest(task.response, params.start), task.fixed)
+    values = own
+    for _ in range(params.rounds):
+        check(cancelled)
+        looks = log_odds(
+            task.regions.features, task.regions.sizes, labels, n_classes, params.background_parts, LIMIT
+        )
+        values = own + params.appearance_weight * looks
+        before, labels = labels, _label(task, values, cancelled)
+        if np.array_equal(before, labels):
+            break
+    levels = [_levels(task, values, k, cancelled) for k in range(n_classes)]
+    fitted = (1 / (1 + np.exp(-np.stack(levels)))).astype(np.float32)
+    if n_classes == 1:
+        return fitted
+    # Each class was set against all others at once; at an even threshold the labels decide.
+    inside = labels == np.arange(1, n_classes + 1)[:, np.newaxis]
+    below = np.nextafter(np.float32(EVEN), np.float32(0))
+    return np.where(inside, fitted.clip(EVEN, None), fitted.clip(None, below)).astype(np.float32)
+
+
+def _label(task: _Task, values: Values, cancelled: Stop | None) -> Labels:
+    """The labels of least energy: values are what a class is worth to a cluster, background 0."""
+    costs = np.concatenate([np.zeros((1, values.shape[1])), -values]) * task.regions.sizes
+    fixed = task.fixed >= 0
+    if fixed.any():
+        # Dearer than anything that could be gained elsewhere.
+        dear = 1.0 + 2 * np.abs(costs).sum() + task.weights.sum()
+        others = np.arange(len(costs))[:, np.newaxis] != task.fixed
+        costs = np.where(fixed & others, dear, costs)
+    return expand(task.regions.network, costs, task.weights, cancelled)
+
+
+def _levels(task: _Task, values: Values, k: int, cancelled: Stop | None) -> Values:
+    """For each cluster by how much a class may be put at a disadvantage before the cluster is another one's."""
+    others = np.delete(values, k, axis=0).max(axis=0, initial=0.0)
+    fixed = np.where(task.fixed < 0, 0, np.where(task.fixed == k + 1, 1, -1))
+    regions = task.regions
+    return regions.network.levels(values[k] - others, regions.sizes, task.weights, fixed, cancelled)
+
+
+def _strongest(response: Values, start: float) -> Labels:
+    return np.where(response.max(axis=0) >= start, response.argmax(axis=0) + 1, 0)
+
+
+def _hinted(labels: Labels, fixed: Labels) -> Labels:
+    return np.where(fixed >= 0, fixed, labels)
+
+
+def _colours(inputs: FitInput, shape: tuple[int, ...]) -> np.ndarray:
+    name = "simplified" if inputs.image is None else "image"
+    colours = inputs.simplified if inputs.image is None else inputs.image
+    if colours is None:
+        raise ValueError("the appearance fit compares colours: pass the image too")
+    return checked_colours(colours, shape, name)
+
+
+def _spacing(inputs: FitInput, ndim: int) -> tuple[float, ...] | None:
+    if inputs.spacing is None:
+        return None
+    spacing = tuple(float(step) for step in inputs.spacing)
+    if len(spacing) != ndim or not all(np.isfinite(step) and step > 0 for step in spacing):
+        raise ValueError(f"spacing must be {ndim} positive numbers, got {inputs.spacing!r}")
+    return spacing
+
+
+def _means(response: np.ndarray, clusters: NDArray[np.int32]) -> Values:
+    """Mean response per class and cluster."""
+    places = clusters.ravel() - 1
+    sizes = np.bincount(places)
+    return np.stack([np.bincount(places, each) / sizes for each in response]).clip(0, 1)
+
+
+def _fixed(
+    hints: np.ndarray | None, clusters: NDArray[np.int32], numbers: tuple[int, ...], count: int
+) -> Labels:
+    """The label that the hints fix each cluster to, -1 where they say nothing."""
+    nothing = np.full(count, -1)
+    if hints is None:
+        return nothing
+    hints = np.asarray(hints)
+    if hints.dtype.kind not in "iu":
+        raise TypeError(f"hints must be whole numbers, got dtype {hints.dtype}")
+    if hints.shape != clusters.shape:
+        raise ValueError(f"hints must have the clusters' shape {clusters.shape}, got {hints.shape}")
+    touched = hints != 0
+    known = (BACKGROUND_HINT, *numbers)
+    strange = np.setdiff1d(hints[touched], known)
+    if strange.size:
+        raise ValueError(
+            f"hints hold {int(strange[0])}, which is none of: 0 for nothing, {BACKGROUND_HINT} for background, "
+            f"{', '.join(map(str, numbers))} for classes"
+        )
+    places = clusters[touched] - 1
+    votes = np.stack([np.bincount(places[hints[touched] == number], minlength=count) for number in known])
+    return np.where(votes.any(axis=0), votes.argmax(axis=0), nothing)
+
+
+def _mask(fitted: NDArray[np.float32], threshold: float, numbers: tuple[int, ...]) -> NDArray[Any]:
+    dtype = np.min_scalar_type(max(numbers))
+    winner = np.asarray(numbers, dtype)[fitted.argmax(axis=0)]
+    return np.where(fitted.max(axis=0) >= threshold, winner, dtype.type(0))
+
+
+def _message(task: _Task, fitted: NDArray[np.float32]) -> str:
+    params, best = task.params, fitted.max(axis=0)
+    passing = best >= params.threshold
+    if passing.all():
+        return (
+            f"The mask fills the frame: every cluster reaches {rounded_down(best.min())}, threshold is "
+            f"{params.threshold:.2f}. Raise the threshold or the start level, or make more clusters."
+        )
+    if passing.any():
+        return ""
+    highest = float(task.response.max())
+    if highest <= 0:
+        return "Nothing passes: the response map is 0 everywhere, so no slider will bring a mask here."
+    top = int(best.argmax())
+    found = (
+        f"Nothing passes: best cluster (number {top + 1}) reaches {rounded_down(best[top])}, threshold is "
+        f"{params.threshold:.2f}."
+    )
+    if highest < params.start:
+        return (
+            f"{found} No cluster responds by the start level of {params.start:.2f}, the strongest by "
+            f"{rounded_down(highest)}: lower the start level."
+        )
+    return f"{found} Lower the threshold, the start level or the smoothness, or make the clusters smaller."
+
+
+def _logit(value: Any) -> Any:
+    return np.log(value) - np.log1p(-value)

@@ -1,0 +1,121 @@
+"""The parameters of the fits (see `napari_refit.params`)."""
+
+from __future__ import annotations
+
+from napari_refit.declare import Parameters, number
+
+
+class BoundaryParams(Parameters):
+    """BoundaryFit, eq. (1) of the paper, which is coverage 1, spread 0 and tolerance 0."""
+
+    threshold: float = number(
+        0.65, 0.0, 1.0, step=0.01, title="Threshold (τ)", help="The response map is positive from here on."
+    )
+    coverage: float = number(
+        0.5,
+        0.01,
+        1.0,
+        step=0.01,
+        title="Coverage (ρ)",
+        help="A cluster stays if at least this fraction of it is positive. 1: the paper, 0.5: majority vote.",
+    )
+    spread: float = number(
+        5.0,
+        0.0,
+        1000.0,
+        step=1,
+        title="Spread",
+        help="How strongly the response spreads between touching clusters of like colour, before the threshold. "
+        "0: not at all, as in the paper.",
+    )
+    tolerance: float = number(
+        0.01,
+        0.0,
+        1.0,
+        step=0.01,
+        title="Tolerance",
+        help="The flood crosses between neighbouring clusters whose colours differ by no more than this.",
+    )
+
+
+class AppearanceParams(Parameters):
+    """A graph cut over the clusters: what looks like the object, responds, and ends where the image has an edge."""
+
+    threshold: float = number(
+        0.5,
+        0.0,
+        1.0,
+        step=0.01,
+        title="Threshold (τ)",
+        help="Clusters are in the mask from this fitted response on. 0.5: no favour to either side.",
+    )
+    start: float = number(
+        0.72,
+        0.02,
+        0.98,
+        step=0.01,
+        title="Start level",
+        help="A cluster whose response is above it is taken for the object at first, and its response speaks for the "
+        "object; below, against it.",
+    )
+    spread: float = number(
+        10.0,
+        0.0,
+        1000.0,
+        step=1,
+        title="Spread",
+        help="How strongly the response spreads between touching clusters of like colour beforehand. 0: not at all.",
+    )
+    response_weight: float = number(
+        2.0,
+        0.0,
+        20.0,
+        step=0.1,
+        title="Weight of the response",
+        help="How much the response of a cluster counts.",
+    )
+    appearance_weight: float = number(
+        0.5,
+        0.0,
+        20.0,
+        step=0.1,
+        title="Weight of the looks",
+        help="How much it counts whether a cluster looks like the object or like the background.",
+    )
+    smoothness: float = number(
+        3.0,
+        0.0,
+        100.0,
+        step=0.5,
+        title="Smoothness",
+        help="What border costs where the image has no edge. Higher: simpler outlines, small pieces vanish.",
+    )
+    contrast: float = number(
+        0.4,
+        0.05,
+        10.0,
+        step=0.05,
+        log=True,
+        title="Edge contrast",
+        help="How much touching clusters must differ for a border between them to cost little: a multiple of what "
+        "is usual in the image.",
+        advanced=True,
+    )
+    rounds: int = number(
+        3,
+        1,
+        20,
+        step=1,
+        title="Rounds",
+        help="How often the looks are learned from the mask, and the mask made anew.",
+        advanced=True,
+    )
+    background_parts: int = number(
+        2,
+        1,
+        8,
+        step=1,
+        title="Kinds of background",
+        help="How many kinds of tissue the background is thought to be made of.",
+        advanced=True,
+    )
