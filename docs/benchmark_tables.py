@@ -14,6 +14,7 @@ ORDER = (
     "SLIC",
     "Response maps",
     "BoundaryFit",
+    "Graph cut",
     "USS network",
     "Volumes",
     "Pipeline",
