@@ -50,7 +50,7 @@ class AppearanceParams(Parameters):
         help="Clusters are in the mask from this fitted response on. 0.5: no favour to either side.",
     )
     start: float = number(
-        0.72,
+        0.7,
         0.02,
         0.98,
         step=0.01,
@@ -67,7 +67,7 @@ class AppearanceParams(Parameters):
         help="How strongly the response spreads between touching clusters of like colour beforehand. 0: not at all.",
     )
     response_weight: float = number(
-        2.0,
+        3.0,
         0.0,
         20.0,
         step=0.1,

@@ -282,7 +282,7 @@ def test_an_empty_mask_says_why() -> None:
     assert "0 everywhere" in nothing.message
     low = appearance_fit(replace(inputs, response=inputs.response * 0.5), DEFAULT)
     assert not low.mask.any()
-    assert "start level of 0.72" in low.message
+    assert "start level of 0.70" in low.message
     strict = appearance_fit(inputs, AppearanceParams(threshold=1.0))
     assert not strict.mask.any()
     assert "Lower the threshold" in strict.message
