@@ -82,7 +82,7 @@ def log_density(features: Values, weights: Values, parts: int) -> Values:
         below[order] = np.cumsum(weights[order]) - weights[order] / 2
         place = np.minimum((below / total * parts).astype(np.int64), parts - 1)
         shares = np.equal(place[:, np.newaxis], np.arange(parts)).astype(np.float64)
-    for turn in range(ROUNDS if parts > 1 else 1):
+    for _ in range(ROUNDS if parts > 1 else 1):
         parts_of = [weights * share for share in shares.T]
         each = np.stack(
             [
@@ -96,7 +96,6 @@ def log_density(features: Values, weights: Values, parts: int) -> Values:
         shares = np.exp(each - highest)
         whole = shares.sum(axis=1, keepdims=True)
         shares /= whole
-        del turn
     return np.asarray((np.log(whole) + highest)[:, 0])
 
 
