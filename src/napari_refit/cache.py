@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, fields, is_dataclass
@@ -9,6 +10,7 @@ from threading import Lock
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_refit.memo import Memo
 
@@ -118,3 +120,10 @@ def array_bytes(value: Any) -> int:
     if isinstance(value, tuple | list):
         return sum(array_bytes(item) for item in value)
     return 0
+
+
+def content(values: NDArray[Any] | None) -> bytes:
+    """A short name of an array's content, for cache keys."""
+    if values is None:
+        return b""
+    return hashlib.blake2b(np.ascontiguousarray(values).tobytes(), digest_size=16).digest()

@@ -91,6 +91,10 @@ def refine(
         ),
     ] = "",
     response: Annotated[Path | None, typer.Option(help="Response map file, instead of a classifier.")] = None,
+    hints: Annotated[
+        Path | None,
+        typer.Option(help="Labels of what must be what: a class number, or 255 for what belongs to none."),
+    ] = None,
     truth: Truth = None,
     preset: Annotated[str | None, typer.Option(help="Named parameters; see 'presets'.")] = None,
     params: Annotated[Path | None, typer.Option(help="Parameters as JSON.")] = None,
@@ -115,8 +119,8 @@ def refine(
     chosen, fed = _chosen_params(preset, params, set_ or []), _modalities(modalities)
     if (model is None) == (response is None):
         raise UsageFault("give either --model or --response")
-    if len(images) > 1 and (truth is not None or response is not None):
-        raise UsageFault("--truth and --response belong to one image; refine the images one by one")
+    if len(images) > 1 and (truth is not None or response is not None or hints is not None):
+        raise UsageFault("--truth, --response and --hints belong to one image; refine the images one by one")
     jobs = []
     for image in images:
         target = output_path(image, out)
@@ -131,7 +135,7 @@ def refine(
     classifier = _classifier(model, arch, device)
     reports, failures = [], []
     for job in jobs:
-        job = replace(job, model=classifier, modalities=fed)
+        job = replace(job, model=classifier, modalities=fed, hints=hints)
         try:
             with progress(quiet=as_json) as shown:
                 reports.append(refine_file(job, chosen, device=device, overwrite=overwrite, progress=shown))

@@ -34,18 +34,25 @@ def gate_and_fit(
     params: RefitParams,
     spacing: tuple[float, ...] | None,
     *,
+    hints: NDArray[Any] | None = None,
     memo: Memo = forgetful,
     cancelled: Callable[[], bool] | None = None,
 ) -> FitOutcome:
     """Run the chosen fit on the classes that the gate lets through.
 
-    ``memo`` and ``cancelled`` go to a fit that takes them.
+    A class that is hinted at passes the gate. ``memo`` and ``cancelled`` go to a fit that takes them.
     """
+    from napari_refit.fit.hints import with_hints
     from napari_refit.fit.types import FitInput
 
+    hinted = () if hints is None else np.unique(hints).tolist()
     threshold = float(getattr(params.fit_params, "threshold", 0.5))
     gated = params.cam.gate == "positive"
-    open_classes = [k for k, positive in enumerate(response.predicted) if positive or not gated]
+    open_classes = [
+        k
+        for k, (positive, number) in enumerate(zip(response.predicted, response.class_numbers, strict=True))
+        if positive or not gated or number in hinted
+    ]
     dtype = np.min_scalar_type(max(response.class_numbers))
     if not open_classes:
         names = ", ".join(response.classes)
@@ -55,7 +62,8 @@ def gate_and_fit(
     everything_open = len(open_classes) == len(response.maps)
     maps = response.maps if everything_open else response.maps[open_classes]
     numbers = tuple(response.class_numbers[k] for k in open_classes)
-    function = FITS[params.fit].function
+    entry = FITS[params.fit]
+    function = entry.function
     classes = tuple(open_classes)
     options = accepted(function, memo=lambda key, compute: memo((classes, key), compute), cancelled=cancelled)
     result = function(
@@ -65,12 +73,14 @@ def gate_and_fit(
             simplified=simplified,
             image=image,
             spacing=spacing,
-            hints=None,
+            hints=hints,
             class_numbers=numbers,
         ),
         params.fit_params,
         **options,
     )
+    if hints is not None and not entry.takes_hints:
+        result = with_hints(result, clusters, hints, numbers)
     cam_mask = threshold_maps(maps, numbers, threshold).astype(dtype, copy=False)
     mask = np.asarray(result.mask).astype(dtype, copy=False)
     if everything_open:

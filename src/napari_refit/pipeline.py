@@ -10,6 +10,7 @@ import numpy as np
 from napari_refit.cache import StageCache, array_bytes
 from napari_refit.image_grid import ImageGrid
 from napari_refit.plane import refine_plane
+from napari_refit.planes import Planes
 from napari_refit.recipe import RefitParams
 from napari_refit.responses import ClassifierResponse, OutsideResponse
 from napari_refit.results import SliceResult, VolumeResult
@@ -46,6 +47,8 @@ class Refit:
     modalities : sequence of int
         For a classifier of several modalities: their positions on the image's modality axis (or among its
         channels), in the order that it was taught; empty: all.
+    hints : array-like, optional
+        See `use_hints`.
     modality_axis : int, optional
         That axis; found by its length when left out (see `napari_refit.modalities.fed_planes`).
 
@@ -81,6 +84,7 @@ class Refit:
         cache_bytes: int = CACHE_BYTES,
         modalities: Sequence[int] = (),
         modality_axis: int | None = None,
+        hints: Any = None,
     ) -> None:
         self.params = params if params is not None else RefitParams()
         self.device = device
@@ -90,6 +94,8 @@ class Refit:
             self.use_response(response)
         elif model is not None:
             self.use_model(model, modalities)
+        if hints is not None:
+            self.use_hints(hints)
 
     @property
     def n_axes(self) -> int:
@@ -117,6 +123,31 @@ class Refit:
         if leading in (0, 1):
             values = self.grid.displayed(values, leading)
         self.stages.use(OutsideResponse(values, self.grid.planes.shape, name))
+
+    def use_hints(self, hints: Any) -> None:
+        """What the user insists on, as hard seeds of the fit; None: nothing.
+
+        Parameters
+        ----------
+        hints : array-like of int or None
+            On the image's grid: 0 nothing, a class number, or `napari_refit.fit.hints.BACKGROUND_HINT` (255) for what
+            belongs to no class. It is read whenever a plane is refined and may change in between.
+
+        Raises
+        ------
+        ValueError
+            If the grid differs from the image's, or the values are no whole numbers.
+        """
+        if hints is None:
+            self.stages.use_hints(None)
+            return
+        values = hints if hasattr(hints, "shape") else np.asarray(hints)
+        if tuple(values.shape) != self.shape or np.dtype(values.dtype).kind not in "iu":
+            raise ValueError(
+                f"hints must be whole numbers of the image's shape {self.shape}, "
+                f"got {values.dtype} of shape {tuple(values.shape)}"
+            )
+        self.stages.use_hints(Planes(self.grid.displayed(values)))
 
     def use_nothing(self) -> None:
         """Clusters and edges only."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_refit.coarse import coarser, enlarged, halved, halved_response, worth_coarsening
+from napari_refit.coarse import FACTOR, coarser, enlarged, halved, halved_response, worth_coarsening
 from napari_refit.planes import PlaneIndex
 from napari_refit.recipe import RefitParams
 from napari_refit.responses import PlaneResponse
@@ -87,8 +87,16 @@ def _coarse_plane(
     response = _coarse_response(stages, index, small, segments, params, run)
     if response is None:
         return enlarged(_result(small, segments, None, None, run), image)
+    hints = stages.hints(index)
     outcome = gate_and_fit(
-        response, segments.clusters, segments.simplified, small, half, None, cancelled=run.watch.cancelled
+        response,
+        segments.clusters,
+        segments.simplified,
+        small,
+        half,
+        None,
+        hints=None if hints is None else hints[::FACTOR, ::FACTOR],
+        cancelled=run.watch.cancelled,
     )
     return enlarged(_result(small, segments, response, outcome, run), image)
 

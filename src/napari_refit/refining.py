@@ -35,6 +35,8 @@ class Job:
         Where a picture of a few slices goes.
     modalities : tuple of int
         What the classifier is fed (see `napari_refit.pipeline.Refit`).
+    hints : path or None
+        Labels of what the user insists on (see `napari_refit.pipeline.Refit.use_hints`).
     """
 
     image: Path
@@ -44,6 +46,7 @@ class Job:
     truth: Path | None = None
     panels: Path | None = None
     modalities: tuple[int, ...] = ()
+    hints: Path | None = None
 
 
 def output_path(image: Path, folder: Path) -> Path:
@@ -126,10 +129,12 @@ def refine_file(
     volume = load(job.image)
     truth = None if job.truth is None else _same_grid(job.truth, volume, "ground truth")
     response = None if job.response is None else _same_grid(job.response, volume, "response map", True)
+    hints = None if job.hints is None else _same_grid(job.hints, volume, "hint layer")
     warning = check_usable(volume)
     refit = Refit(volume, job.model, params, device=device, modalities=job.modalities)
     if response is not None:
         refit.use_response(response, name=str(job.response))
+    refit.use_hints(hints)
     start = time.perf_counter()
     result = refit.volume(progress, cancelled, keep_response=truth is not None)
     report: dict[str, Any] = {
@@ -148,6 +153,8 @@ def refine_file(
     }
     if job.response is not None:
         report["response_checksum"] = file_checksum(job.response)
+    if job.hints is not None:
+        report["hints_checksum"] = file_checksum(job.hints)
     if truth is not None:
         from napari_refit.scoring import score_rows
 

@@ -32,6 +32,9 @@ class Entry:
         The function, or ``"module:function"``, imported at first use.
     volume : callable, str or None
         Of a segmenter: the function that cuts a run of slices into supervoxels, likewise.
+    takes_hints : bool
+        Of a fit: whether it looks at `napari_refit.fit.FitInput.hints`. Where it does not, the clusters that
+        are hinted at are set after it.
     """
 
     name: str
@@ -39,6 +42,7 @@ class Entry:
     params: type[BaseModel]
     target: Callable[..., Any] | str
     volume: Callable[..., Any] | str | None = None
+    takes_hints: bool = False
 
     @property
     def function(self) -> Callable[..., Any]:
@@ -87,6 +91,7 @@ class Registry:
         params: type[BaseModel] | None = None,
         title: str = "",
         volume: Callable[..., Any] | str | None = None,
+        takes_hints: bool = False,
     ) -> Entry:
         """Add an entry, or replace the one of that name.
 
@@ -102,6 +107,8 @@ class Registry:
             What a dock shows; the name when left out.
         volume : callable or str, optional
             The function for supervoxels.
+        takes_hints : bool
+            See `Entry`.
 
         Raises
         ------
@@ -118,7 +125,9 @@ class Registry:
             raise TypeError(f"{self.kind} {name!r}: function must be callable, got {function!r}")
         if params is not None and not (isinstance(params, type) and issubclass(params, BaseModel)):
             raise TypeError(f"{self.kind} {name!r}: params must be a pydantic model class, got {params!r}")
-        entry = Entry(name, title or name.replace("_", " "), params or NoParams, function, volume)
+        entry = Entry(
+            name, title or name.replace("_", " "), params or NoParams, function, volume, takes_hints
+        )
         self._entries[name] = entry
         return entry
 
@@ -227,7 +236,11 @@ def register_segmenter(
 
 
 def register_fit(
-    name: str, function: Callable[..., Any] | str, params: type[BaseModel] | None = None
+    name: str,
+    function: Callable[..., Any] | str,
+    params: type[BaseModel] | None = None,
+    *,
+    takes_hints: bool = False,
 ) -> Entry:
     """Add a fit; it appears wherever BoundaryFit does.
 
@@ -240,9 +253,11 @@ def register_fit(
         `napari_refit.fit.FitResult`.
     params : type, optional
         A pydantic model that declares its parameters.
+    takes_hints : bool
+        Whether it looks at the user's hints (see `Entry`).
 
     Returns
     -------
     Entry
     """
-    return FITS.register(name, function, params)
+    return FITS.register(name, function, params, takes_hints=takes_hints)

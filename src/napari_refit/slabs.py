@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_refit.cache import content
 from napari_refit.planes import PlaneIndex
 from napari_refit.recipe import RefitParams, digest
 from napari_refit.registry import SEGMENTERS
@@ -236,7 +237,12 @@ class Slabs:
         return found
 
     def _fitted(self, slab: Slab, responses: list[PlaneResponse], params: RefitParams, run: Run) -> _Fitted:
-        fit = digest(params.fit, params.fit_params, params.cam.gate)
+        planes = [self._stages.hints(index) for index in slab.indices]
+        hints = None
+        if any(plane is not None for plane in planes):
+            nothing = np.zeros(responses[0].maps.shape[1:], np.uint8)
+            hints = np.stack([nothing if plane is None else plane for plane in planes])
+        fit = (digest(params.fit, params.fit_params, params.cam.gate), content(hints))
         inputs = (_segment_digest(params), self._stages.response_key(slab.indices[0], params))
         key = ("fit", slab.indices[0], len(slab.indices), *inputs, fit)
 
@@ -248,6 +254,11 @@ class Slabs:
             open_maps = np.ones((len(responses), len(responses[0].predicted)), bool)
             if params.cam.gate == "positive":
                 open_maps = np.array([each.predicted for each in responses])
+                if hints is not None:
+                    numbers = responses[0].class_numbers
+                    open_maps |= np.array(
+                        [[(plane == number).any() for number in numbers] for plane in hints]
+                    )
             maps = np.stack([each.maps for each in responses], axis=1) * open_maps.T[:, :, None, None]
             whole = replace(
                 responses[0], maps=maps, predicted=tuple(bool(column.any()) for column in open_maps.T)
@@ -259,6 +270,7 @@ class Slabs:
                 clustered.simplified,
                 params,
                 self._spacing(slab.indices[0]),
+                hints=hints,
                 cancelled=run.watch.cancelled,
             )
             mask = outcome.mask.copy()

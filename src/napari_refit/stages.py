@@ -11,13 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from napari_refit.cache import StageCache
+from napari_refit.cache import StageCache, content
 from napari_refit.image_grid import ImageGrid
 from napari_refit.intensity import IntensityRange, measure_range, normalise
 from napari_refit.memo import Memo, forgetful
 from napari_refit.modalities import fed_planes, picked_channels
 from napari_refit.pace import Pace
-from napari_refit.planes import PlaneIndex
+from napari_refit.planes import PlaneIndex, Planes
 from napari_refit.recipe import RefitParams, digest
 from napari_refit.responses import PlaneResponse, ResponseSource
 from napari_refit.segmenting import Segments, segment
@@ -71,12 +71,25 @@ class Stages:
         self._range_key: Key = ()
         self._range: IntensityRange | None = None
         self.slabs = Slabs(self)
+        self._hints: Planes | None = None
         self._clustered: tuple[PlaneIndex, str, BaseModel] | None = None
 
     def use(self, source: ResponseSource | None) -> None:
         """Take response maps from elsewhere."""
         self.source = source
         self._source_version += 1
+
+    def use_hints(self, hints: Planes | None) -> None:
+        """Take the user's hints from these planes, which may go on changing."""
+        self._hints = hints
+
+    def hints(self, index: PlaneIndex) -> NDArray[Any] | None:
+        """What the user insists on in a plane; None if nothing."""
+        if self._hints is None:
+            return None
+        # A copy: the user may paint on while the fit runs.
+        plane = np.array(self._hints.read(index))
+        return plane if plane.any() else None
 
     def image(self, index: PlaneIndex, params: RefitParams, run: Run) -> NDArray[np.float32]:
         """Grey values in [0, 1]."""
@@ -162,7 +175,8 @@ class Stages:
         from napari_refit.fitting import gate_and_fit
 
         inputs = (self.segment_key(index, params), self.response_key(index, params))
-        key = (*inputs, digest(params.fit, params.fit_params), params.cam.gate)
+        hints = self.hints(index)
+        key = (*inputs, digest(params.fit, params.fit_params), params.cam.gate, content(hints))
         place = ("fit", index)
         kept = self.cache.get(place)
         if kept is not None and kept.key == key:
@@ -176,6 +190,7 @@ class Stages:
             image,
             params,
             self.grid.plane_spacing(index),
+            hints=hints,
             memo=self._memo("fit", (*inputs, params.fit), run),
             cancelled=run.watch.cancelled,
         )

@@ -95,7 +95,7 @@ class Sweep:
             self.messages[" ".join(f"{axis}:{position}" for axis, position in positions.items())] = (
                 result.message
             )
-        self.n_negative += closed
+        self.n_negative += closed and not result.mask.any()
         self.n_empty += not result.mask.any()
         self._add(result.seconds)
         self.n_done += 1

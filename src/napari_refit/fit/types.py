@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-BACKGROUND_HINT = -1
+BACKGROUND_HINT = 255
 """The hint that says: this belongs to none of the classes."""
 
 
@@ -28,7 +28,7 @@ class FitInput:
         Size of a pixel along each axis of ``clusters``, in mm.
     hints : ndarray or None
         What the user insists on: whole numbers, shaped like ``clusters``; 0 for nothing, a class number for that class,
-        `BACKGROUND_HINT` for none of them. For fits that take seeds.
+        `BACKGROUND_HINT` for none of them. None where there is no hint.
     class_numbers : tuple of int
         Mask value of each response map; 1..n when empty.
     """
