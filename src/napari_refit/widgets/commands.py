@@ -12,10 +12,12 @@ from qtpy.QtCore import QObject, Signal
 from qtpy.QtWidgets import QFileDialog
 
 from napari_refit.errors import one_line
+from napari_refit.fit.hints import BACKGROUND_HINT
 from napari_refit.recipe import RefitParams
 from napari_refit.widgets import saving, shortcuts
 from napari_refit.widgets.compare import CompareView
 from napari_refit.widgets.help_panel import HelpPanel
+from napari_refit.widgets.hinting import ERASE
 from napari_refit.widgets.live import LiveLoop
 from napari_refit.widgets.watching import Connections
 
@@ -161,6 +163,9 @@ class Commands(QObject):
             "toggle_lock": self._toggle_lock,
             "reset_slice": session.reset_slice,
             "save_labels": self.save_labels,
+            "hint_object": lambda: session.hinting.take(self._dock.hints.number),
+            "hint_background": partial(session.hinting.take, BACKGROUND_HINT),
+            "hint_erase": partial(session.hinting.take, ERASE),
             "next_loss": partial(self._go_to_loss, 1),
             "previous_loss": partial(self._go_to_loss, -1),
             "toggle_response": partial(self._toggle_layer, "response"),

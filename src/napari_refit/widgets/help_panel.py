@@ -51,6 +51,12 @@ SECTIONS = (
         "updates leave it alone until you unlock or reset it. “Refine volume” writes all other slices.",
     ),
     (
+        "Hints",
+        "Where the mask is wrong, take a brush and paint a short stroke: object, or background. The clusters under it "
+        "follow at once, the rest as far as the fit learns from hints. Hints are a Labels layer of their own: undo, "
+        "redo and erase work as usual, and a class that you hint at passes the gate.",
+    ),
+    (
         "Scores",
         "With a ground truth, the CAM alone at the same threshold is compared with the refined labels. Green is a "
         "gain, red a loss. Click in the plot to go to a slice.",

@@ -27,13 +27,22 @@ class Source:
     modalities: tuple[int, ...] = ()
 
 
+@dataclass
+class Versions:
+    """How often the content of the image, the response layer and the hints was replaced."""
+
+    image: int = 0
+    response: int = 0
+    hints: int = 0
+
+
 def order_of(
     image: Any,
     source: Source,
     params: RefitParams,
     device: str | None,
-    version: int,
-    response_version: int,
+    hints: Any,
+    versions: Versions,
 ) -> Order:
     """What a job needs to know of an image layer, read off now (see `Order`)."""
     layer = source.layer
@@ -42,12 +51,14 @@ def order_of(
         rgb=bool(image.rgb),
         spacing=spacing_of(image),
         params=params,
-        version=version,
+        version=versions.image,
         modality_axis=modality_axis(image),
         model=source.model,
         modalities=source.modalities,
         response=None if layer is None else finest(layer),
-        response_version=response_version,
+        response_version=versions.response,
         response_name="" if layer is None else layer.name,
         device=device,
+        hints=hints,
+        hints_version=versions.hints,
     )

@@ -19,6 +19,8 @@ from napari_refit.widgets.commands import Commands
 from napari_refit.widgets.dock import Dock
 from napari_refit.widgets.footer import Footer
 from napari_refit.widgets.forms import ParameterSections, embolden, labelled
+from napari_refit.widgets.hint_tools import HintTools
+from napari_refit.widgets.hinting import ROLE
 from napari_refit.widgets.layers import role_of
 from napari_refit.widgets.ordering import Source
 from napari_refit.widgets.planes import finest, other_grid
@@ -116,6 +118,10 @@ class ReFitDock(Dock):
         self.truth = LayerCombo(viewer, self._is_truth, "None")
         self.chooser = ClassifierChooser()
         self.sections = ParameterSections()
+        self.hints = HintTools()
+        self.hints_section = style.collapsible("Hints", self.hints)
+        embolden(self.hints_section)
+        self.hints_section.expand(animate=False)
         self.readouts = ReadoutTable()
         self.plot = SlicePlot()
         self.footer = Footer()
@@ -132,6 +138,7 @@ class ReFitDock(Dock):
             labelled("Ground truth", self.truth, CHOOSER_LABEL_WIDTH),
             self.chooser,
             self.sections,
+            self.hints_section,
             self.scores_section,
         )
         self._lay_out(widgets, self.footer, self.toolbar)
@@ -146,6 +153,10 @@ class ReFitDock(Dock):
         self.chooser.modalities_changed.connect(session.set_modalities)
         self.sections.changed.connect(self._on_params)
         self.sections.shown_class_changed.connect(session.show_class)
+        self.hints.taken.connect(session.hinting.take)
+        self.hints.clear_clicked.connect(self._on_clear_hints)
+        session.hinting.tool_changed.connect(self._on_tool)
+        session.hinting.effort_changed.connect(self._on_effort)
         session.status.connect(footer.set_status)
         session.message.connect(footer.message.set_plain)
         session.error.connect(footer.error.set_plain)
@@ -220,7 +231,8 @@ class ReFitDock(Dock):
 
     def _is_truth(self, layer: Any) -> bool:
         outputs = self.session.outputs
-        return isinstance(layer, Labels) and (outputs is None or layer is not outputs["labels"])
+        hints = role_of(layer) == ROLE
+        return isinstance(layer, Labels) and not hints and (outputs is None or layer is not outputs["labels"])
 
     def _on_source(self, found: ClassifierSource) -> None:
         self.chooser.set_belief((), (), (), ())
@@ -253,6 +265,17 @@ class ReFitDock(Dock):
             predicted = dict(zip(result.classes, result.predicted, strict=True))
             self.chooser.set_belief(result.all_classes, result.logits, result.probabilities, predicted)
         self.sections.set_shown_classes(result.classes)
+        self.hints.set_classes(result.classes, result.class_numbers)
+
+    def _on_tool(self) -> None:
+        self.hints.set_tool(self.session.hinting.tool)
+
+    def _on_effort(self) -> None:
+        self.hints.set_effort(str(self.session.hinting.effort))
+
+    def _on_clear_hints(self) -> None:
+        if self.session.plane is not None:
+            self.session.hinting.clear(self.session.plane.index)
 
     def _on_busy(self, busy: bool) -> None:
         self.footer.set_busy(busy)

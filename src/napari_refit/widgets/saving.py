@@ -112,14 +112,32 @@ def labels_job(session: Session, path: Path, scores: dict[str, Any]) -> Callable
         "hand_edited_slices": len(outputs.locks),
         "whole_volume_refined": outputs.book.whole or labels.ndim == 2,
         "metrics": scores,
+        "effort": session.hinting.effort.summary(),
     }
+    hints = session.hinting.array
+    # A copy: the user may paint on.
+    hints = np.array(hints) if hints is not None and hints.any() else None
 
     def job(task: Task) -> Path:
         task.stage(f"Saving {path.name}…")
+        if hints is not None:
+            report.update(_written_hints(path, hints, keywords))
         _write(path, labels, keywords, report, order, image)
         return path
 
     return job
+
+
+def _written_hints(path: Path, hints: np.ndarray, keywords: dict[str, Any]) -> dict[str, str]:
+    """Write the hints beside the labels that they led to; what the sidecar says of them."""
+    from napari_refit._writer import write_labels
+    from napari_refit.io.formats import split_name
+    from napari_refit.io.sidecar import file_checksum
+
+    stem, suffix = split_name(path)
+    beside = path.with_name(f"{stem}_hints{suffix}")
+    write_labels(str(beside), hints, keywords)
+    return {"hints": beside.name, "hints_checksum": file_checksum(beside)}
 
 
 def _write(

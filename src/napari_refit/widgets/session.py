@@ -9,10 +9,11 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_refit.recipe import RefitParams
 from napari_refit.widgets.delivery import Delivery
+from napari_refit.widgets.hinting import Hinting
 from napari_refit.widgets.layers import Outputs
 from napari_refit.widgets.live import LiveLoop
 from napari_refit.widgets.look_ahead import LookAhead
-from napari_refit.widgets.ordering import Source, order_of
+from napari_refit.widgets.ordering import Source, Versions, order_of
 from napari_refit.widgets.planes import NoPlaneError, OpenPlane, go_to, open_plane
 from napari_refit.widgets.scores import ScoreKeeper
 from napari_refit.widgets.status import Status
@@ -38,6 +39,8 @@ class Session(QObject):
         The layers that results are written to.
     scores : ScoreKeeper
         Their comparison with the ground truth.
+    hinting : Hinting
+        What the user insists on.
 
     Signals
     -------
@@ -75,7 +78,7 @@ class Session(QObject):
         self.volume_running = False
         self._hint = NO_IMAGE
         self._notice = ""
-        self._version = self._response_version = 0
+        self._versions = Versions()
         self._force = False
         self._of_viewer = Connections(self)
         self._of_image = Connections(self)
@@ -99,6 +102,8 @@ class Session(QObject):
         self._ahead.warm_up()
         self.scores = ScoreKeeper(self.layers, self)
         self.layers.edited.connect(self.scores.changed)
+        self.hinting = Hinting(viewer, self)
+        self.hinting.changed.connect(self._on_hinted)
         self._ask_soon = Soon(self, self._ask)
         self._look_soon = Soon(self, self._look)
         self._of_viewer.listen(viewer.dims, ("point", "order", "ndisplay", "ndim"), self._look_soon.ask)
@@ -115,6 +120,7 @@ class Session(QObject):
             self._loop.cancel()
         self._of_image.release()
         self.layers.image = layer
+        self.hinting.open(layer)
         if layer is not None:
             self._of_image.listen(layer, MOVED, self._on_image_moved)
             self._of_image.listen(layer, ("data",), self._on_image_replaced)
@@ -135,7 +141,7 @@ class Session(QObject):
             self._of_response.listen(source.layer, ("data",), self._on_response_replaced)
         self.source = source
         # The same file or layer may hold something else now.
-        self._response_version += 1
+        self._versions.response += 1
         self.update()
 
     def set_modalities(self, modalities: tuple[int, ...]) -> None:
@@ -222,6 +228,7 @@ class Session(QObject):
         self._status.stop()
         self._ahead.stop()
         self.layers.close()
+        self.hinting.close()
         self.scores.close()
         self._loop.close()
 
@@ -269,9 +276,7 @@ class Session(QObject):
 
     def order(self) -> Order:
         """What a job needs to know right now."""
-        return order_of(
-            self.image, self.source, self.params, self.device, self._version, self._response_version
-        )
+        return order_of(self.image, self.source, self.params, self.device, self.hinting.array, self._versions)
 
     # -- reactions
 
@@ -307,18 +312,23 @@ class Session(QObject):
         coarse = not force and self.layers.takes_coarse(self.plane.index)
         self._loop.request(self._bench.plane(self.order(), self.plane.index, force, coarse))
 
+    def _on_hinted(self) -> None:
+        self._versions.hints += 1
+        self.update()
+
     def _on_image_moved(self) -> None:
         self.layers.move_image()
+        self.hinting.move()
         self._look_soon.ask()
         self.update()
 
     def _on_image_replaced(self) -> None:
-        self._version += 1
+        self._versions.image += 1
         self.layers.replace_image()
         self._look(changed=True)
 
     def _on_response_replaced(self) -> None:
-        self._response_version += 1
+        self._versions.response += 1
         self.update()
 
     def _on_removed(self, event: Any) -> None:
@@ -327,6 +337,7 @@ class Session(QObject):
             self._loop.cancel()
             self.set_image(None)
         self.layers.forget(layer)
+        self.hinting.forget(layer)
         if layer is self.scores.truth:
             self.set_truth(None)
         if layer is self.source.layer:

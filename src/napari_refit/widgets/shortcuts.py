@@ -53,6 +53,11 @@ SHORTCUTS = (
     Shortcut(
         "Shift-S", "save_labels", "Save labels", "Write the refined labels on the grid of the image's file."
     ),
+    Shortcut("Shift-O", "hint_object", "Hint: object", "Paint what belongs to the class, or stop painting."),
+    Shortcut(
+        "Shift-G", "hint_background", "Hint: background", "Paint what belongs to no class, or stop painting."
+    ),
+    Shortcut("Shift-D", "hint_erase", "Hint: erase", "Take hints back, or stop doing so."),
     Shortcut("Shift-N", "next_loss", "Next loss", "Go to the next slice that refinement made worse."),
     Shortcut(
         "Shift-B", "previous_loss", "Previous loss", "Go to the previous slice that refinement made worse."

@@ -36,6 +36,8 @@ class Order:
     response : array-like or None
         A response map from outside, with its own version and name.
     device : str or None
+    hints : array-like or None
+        The user's hints, which may change while they are read; ``hints_version`` counts how often they did.
     """
 
     array: Any
@@ -50,6 +52,8 @@ class Order:
     response_version: int = 0
     response_name: str = ""
     device: str | None = None
+    hints: Any = None
+    hints_version: int = 0
 
     def same_image(self, other: Order | None) -> bool:
         """Whether a pipeline made for the other order serves this one."""
@@ -69,7 +73,14 @@ class Order:
 
     def same(self, other: Order | None) -> bool:
         """Whether both lead to the same result."""
-        return self.same_image(other) and self.same_source(other) and self.params == other.params
+        return (
+            other is not None
+            and self.same_image(other)
+            and self.same_source(other)
+            and self.params == other.params
+            and self.hints is other.hints
+            and self.hints_version == other.hints_version
+        )
 
 
 @dataclass(frozen=True)
@@ -172,6 +183,7 @@ class Workbench:
             self._image = order
         refit = self._refit
         refit.params = order.params
+        refit.use_hints(order.hints)
         if not order.same_source(self._source):
             self._source = None
             self._use_source(refit, order, task)
