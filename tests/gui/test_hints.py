@@ -14,7 +14,7 @@ pytestmark = pytest.mark.gui
 
 
 def hint_layer(work):
-    return work.session.hinting.layer
+    return work.session.hand.hints.layer
 
 
 def stroke(work, *points):
@@ -75,7 +75,7 @@ def test_background_and_erase(bench):
     assert not work.plane[where].any()
     work.dock.hints.erase.click()
     assert hint_layer(work).mode == "erase"
-    assert work.session.hinting.tool == ERASE
+    assert work.session.hand.hints.tool == ERASE
     work.dock.hints.clear.click()
     work.settle()
     np.testing.assert_array_equal(work.plane, before)
@@ -88,7 +88,7 @@ def test_a_brush_is_put_down_by_a_second_click(bench):
     work.dock.hints.background.click()
     assert not work.dock.hints.object.isChecked()
     work.dock.hints.background.click()
-    assert work.session.hinting.tool is None
+    assert work.session.hand.hints.tool is None
     assert not work.dock.hints.background.isChecked()
     assert hint_layer(work).mode == "pan_zoom"
     assert work.viewer.layers.selection.active == work.image
@@ -150,7 +150,7 @@ def test_another_image_has_hints_of_its_own(bench):
     work.dock.choose_image(other)
     work.settle()
     assert hint_layer(work) is None
-    assert work.session.hinting.tool is None
+    assert work.session.hand.hints.tool is None
     assert work.dock.hints.effort.plain().startswith("Paint")
     work.dock.choose_image(work.image)
     work.settle()
@@ -175,7 +175,7 @@ def test_deleted_hints_and_images_leave_nothing_behind(bench):
     work.settle()
     assert kept in work.viewer.layers
     work.dock.hints.background.click()
-    assert work.session.hinting.tool is None
+    assert work.session.hand.hints.tool is None
 
 
 def test_hints_follow_the_image_where_it_moves(bench):

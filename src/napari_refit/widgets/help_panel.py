@@ -54,7 +54,8 @@ SECTIONS = (
         "Hints",
         "Where the mask is wrong, take a brush and paint a short stroke: object, or background. The clusters under it "
         "follow at once, the rest as far as the fit learns from hints. Hints are a Labels layer of their own: undo, "
-        "redo and erase work as usual, and a class that you hint at passes the gate.",
+        "redo and erase work as usual, and a class that you hint at passes the gate. “Toggle clusters” edits the "
+        "refined labels themselves, a cluster at a time; the wheel makes the clusters coarser or finer.",
     ),
     (
         "Scores",

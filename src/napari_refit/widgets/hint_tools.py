@@ -21,11 +21,12 @@ class HintTools(QWidget):
     -------
     taken(int)
         A brush was clicked: a class number, `BACKGROUND_HINT` or `ERASE`.
-    clear_clicked()
+    clear_clicked(), clusters_clicked()
     """
 
     taken = Signal(int)
     clear_clicked = Signal()
+    clusters_clicked = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -41,6 +42,11 @@ class HintTools(QWidget):
         self.classes.hide()
         self.effort = style.NoteLabel("muted")
         self.effort.setToolTip(HELP)
+        self.clusters = self._button(
+            "Toggle clusters",
+            "Click: a cluster in or out of the mask. Drag: paint by clusters. Shift+click: clear a class. "
+            "Wheel: coarser or finer clusters (Shift+J).",
+        )
         row = QHBoxLayout()
         row.setSpacing(4)
         for button in (self.object, self.background, self.erase, self.clear):
@@ -50,11 +56,13 @@ class HintTools(QWidget):
         layout.setSpacing(4)
         layout.addWidget(self.classes)
         layout.addLayout(row)
+        layout.addWidget(self.clusters)
         layout.addWidget(self.effort)
         self.object.clicked.connect(lambda: self.taken.emit(self.number))
         self.background.clicked.connect(lambda: self.taken.emit(BACKGROUND_HINT))
         self.erase.clicked.connect(lambda: self.taken.emit(ERASE))
         self.clear.clicked.connect(self.clear_clicked)
+        self.clusters.clicked.connect(self.clusters_clicked)
         self.classes.activated.connect(self._on_class)
         self.set_effort("")
 

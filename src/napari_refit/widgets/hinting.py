@@ -103,6 +103,11 @@ class Hinting(QObject):
             self._viewer.layers.selection.active = before
         self.tool_changed.emit()
 
+    def note_click(self) -> None:
+        """The user clicked on a cluster."""
+        self.effort.note("click")
+        self.effort_changed.emit()
+
     def clear(self, index: Any) -> None:
         """Take back every hint of a plane, as one undo step."""
         layer = self.layer

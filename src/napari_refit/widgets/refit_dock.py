@@ -15,12 +15,13 @@ from napari_refit.widgets import style, trained
 from napari_refit.widgets.choosing import LayerCombo
 from napari_refit.widgets.classifier_chooser import LABEL_WIDTH as CHOOSER_LABEL_WIDTH
 from napari_refit.widgets.classifier_chooser import ClassifierChooser, ClassifierSource
+from napari_refit.widgets.cluster_tool import ROLE as CURSOR
 from napari_refit.widgets.commands import Commands
 from napari_refit.widgets.dock import Dock
 from napari_refit.widgets.footer import Footer
 from napari_refit.widgets.forms import ParameterSections, embolden, labelled
 from napari_refit.widgets.hint_tools import HintTools
-from napari_refit.widgets.hinting import ROLE
+from napari_refit.widgets.hinting import ROLE as HINTS
 from napari_refit.widgets.layers import role_of
 from napari_refit.widgets.ordering import Source
 from napari_refit.widgets.planes import finest, other_grid
@@ -153,10 +154,12 @@ class ReFitDock(Dock):
         self.chooser.modalities_changed.connect(session.set_modalities)
         self.sections.changed.connect(self._on_params)
         self.sections.shown_class_changed.connect(session.show_class)
-        self.hints.taken.connect(session.hinting.take)
+        self.hints.taken.connect(session.hand.hints.take)
         self.hints.clear_clicked.connect(self._on_clear_hints)
-        session.hinting.tool_changed.connect(self._on_tool)
-        session.hinting.effort_changed.connect(self._on_effort)
+        self.hints.clusters_clicked.connect(self._on_cluster_tool)
+        session.hand.clusters.toggled.connect(self.hints.clusters.setChecked)
+        session.hand.hints.tool_changed.connect(self._on_tool)
+        session.hand.hints.effort_changed.connect(self._on_effort)
         session.status.connect(footer.set_status)
         session.message.connect(footer.message.set_plain)
         session.error.connect(footer.error.set_plain)
@@ -231,8 +234,8 @@ class ReFitDock(Dock):
 
     def _is_truth(self, layer: Any) -> bool:
         outputs = self.session.outputs
-        hints = role_of(layer) == ROLE
-        return isinstance(layer, Labels) and not hints and (outputs is None or layer is not outputs["labels"])
+        own = role_of(layer) in (HINTS, CURSOR)
+        return isinstance(layer, Labels) and not own and (outputs is None or layer is not outputs["labels"])
 
     def _on_source(self, found: ClassifierSource) -> None:
         self.chooser.set_belief((), (), (), ())
@@ -268,14 +271,18 @@ class ReFitDock(Dock):
         self.hints.set_classes(result.classes, result.class_numbers)
 
     def _on_tool(self) -> None:
-        self.hints.set_tool(self.session.hinting.tool)
+        self.hints.set_tool(self.session.hand.hints.tool)
+
+    def _on_cluster_tool(self) -> None:
+        self.session.hand.toggle_clusters(self.hints.number)
+        self.hints.clusters.setChecked(self.session.hand.clusters.on)
 
     def _on_effort(self) -> None:
-        self.hints.set_effort(str(self.session.hinting.effort))
+        self.hints.set_effort(str(self.session.hand.hints.effort))
 
     def _on_clear_hints(self) -> None:
         if self.session.plane is not None:
-            self.session.hinting.clear(self.session.plane.index)
+            self.session.hand.hints.clear(self.session.plane.index)
 
     def _on_busy(self, busy: bool) -> None:
         self.footer.set_busy(busy)

@@ -112,9 +112,9 @@ def labels_job(session: Session, path: Path, scores: dict[str, Any]) -> Callable
         "hand_edited_slices": len(outputs.locks),
         "whole_volume_refined": outputs.book.whole or labels.ndim == 2,
         "metrics": scores,
-        "effort": session.hinting.effort.summary(),
+        "effort": session.hand.hints.effort.summary(),
     }
-    hints = session.hinting.array
+    hints = session.hand.hints.array
     # A copy: the user may paint on.
     hints = np.array(hints) if hints is not None and hints.any() else None
 

@@ -9,7 +9,7 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_refit.recipe import RefitParams
 from napari_refit.widgets.delivery import Delivery
-from napari_refit.widgets.hinting import Hinting
+from napari_refit.widgets.hand import Hand
 from napari_refit.widgets.layers import Outputs
 from napari_refit.widgets.live import LiveLoop
 from napari_refit.widgets.look_ahead import LookAhead
@@ -39,8 +39,8 @@ class Session(QObject):
         The layers that results are written to.
     scores : ScoreKeeper
         Their comparison with the ground truth.
-    hinting : Hinting
-        What the user insists on.
+    hand : Hand
+        The user's hints, and the tool for clusters.
 
     Signals
     -------
@@ -102,8 +102,9 @@ class Session(QObject):
         self._ahead.warm_up()
         self.scores = ScoreKeeper(self.layers, self)
         self.layers.edited.connect(self.scores.changed)
-        self.hinting = Hinting(viewer, self)
-        self.hinting.changed.connect(self._on_hinted)
+        self.hand = Hand(self)
+        self.hand.hinted.connect(self._on_hinted)
+        self.hand.said.connect(self.status)
         self._ask_soon = Soon(self, self._ask)
         self._look_soon = Soon(self, self._look)
         self._of_viewer.listen(viewer.dims, ("point", "order", "ndisplay", "ndim"), self._look_soon.ask)
@@ -120,7 +121,7 @@ class Session(QObject):
             self._loop.cancel()
         self._of_image.release()
         self.layers.image = layer
-        self.hinting.open(layer)
+        self.hand.open(layer)
         if layer is not None:
             self._of_image.listen(layer, MOVED, self._on_image_moved)
             self._of_image.listen(layer, ("data",), self._on_image_replaced)
@@ -228,7 +229,7 @@ class Session(QObject):
         self._status.stop()
         self._ahead.stop()
         self.layers.close()
-        self.hinting.close()
+        self.hand.close()
         self.scores.close()
         self._loop.close()
 
@@ -276,7 +277,9 @@ class Session(QObject):
 
     def order(self) -> Order:
         """What a job needs to know right now."""
-        return order_of(self.image, self.source, self.params, self.device, self.hinting.array, self._versions)
+        return order_of(
+            self.image, self.source, self.params, self.device, self.hand.hints.array, self._versions
+        )
 
     # -- reactions
 
@@ -318,7 +321,7 @@ class Session(QObject):
 
     def _on_image_moved(self) -> None:
         self.layers.move_image()
-        self.hinting.move()
+        self.hand.hints.move()
         self._look_soon.ask()
         self.update()
 
@@ -337,7 +340,7 @@ class Session(QObject):
             self._loop.cancel()
             self.set_image(None)
         self.layers.forget(layer)
-        self.hinting.forget(layer)
+        self.hand.hints.forget(layer)
         if layer is self.scores.truth:
             self.set_truth(None)
         if layer is self.source.layer:
@@ -370,6 +373,7 @@ class Session(QObject):
         elif isinstance(done, PlaneDone) and self.layers.take_plane(done):
             self._status.say(self._notice)
             self.message.emit(done.result.message)
+            self.hand.show(done)
             self.result.emit(done.result)
             self._ahead.start(done.order, self.plane)
         self.scores.changed()

@@ -58,6 +58,12 @@ SHORTCUTS = (
         "Shift-G", "hint_background", "Hint: background", "Paint what belongs to no class, or stop painting."
     ),
     Shortcut("Shift-D", "hint_erase", "Hint: erase", "Take hints back, or stop doing so."),
+    Shortcut(
+        "Shift-J",
+        "toggle_clusters",
+        "Toggle clusters",
+        "Take clusters in or out of the mask with the mouse, or stop.",
+    ),
     Shortcut("Shift-N", "next_loss", "Next loss", "Go to the next slice that refinement made worse."),
     Shortcut(
         "Shift-B", "previous_loss", "Previous loss", "Go to the previous slice that refinement made worse."
