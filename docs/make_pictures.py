@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 # The user's napari settings are neither read nor changed.
@@ -72,6 +73,46 @@ def window_pictures() -> None:
     settle(2.0)
     save(viewer.screenshot(canvas_only=False, flash=False), "refit-compare")
     dock.commands.toggle_compare()
+    viewer.close()
+    settle(0.5)
+
+
+def hand_pictures() -> None:
+    """A stroke that brings a missed lesion, and a cluster under the cursor; at a threshold that misses much."""
+    import napari
+    from skimage.measure import label, regionprops
+
+    from napari_refit.widgets.launch import show_demo
+
+    viewer = napari.Viewer(show=True)
+    viewer.window.resize(*WINDOW)
+    dock = show_demo(viewer)
+    dock.set_params(dock.sections.params.replace(threshold=0.55))
+    wait_until(lambda: refined_something(viewer), "refined labels on the slice with most of the truth")
+    settle(3.0)
+    position = dock.session.plane.position
+    truth = (
+        next(layer for layer in viewer.layers if layer.name.startswith("phantom truth")).data[position] > 0
+    )
+    missed = truth & (dock.session.outputs["labels"].data[position] == 0)
+    lesion = max(regionprops(label(missed)), key=lambda region: region.area)
+    row, column = lesion.coords[len(lesion.coords) // 2]
+    dock.hints.object.click()
+    hints = dock.session.hand.hints.layer
+    with hints.block_history():
+        for step in range(-4, 5):
+            hints.paint((position, row, column + step), 1)
+    wait_until(lambda: not dock.session.running, "the mask after the stroke")
+    dock.scroll.verticalScrollBar().setValue(dock.scroll.verticalScrollBar().maximum())
+    settle(2.0)
+    save(viewer.screenshot(canvas_only=False, flash=False), "refit-hints")
+    dock.hints.clusters.click()
+    move = SimpleNamespace(position=tuple(hints.data_to_world((position, row, column + 30))))
+    for callback in viewer.mouse_move_callbacks:
+        if getattr(callback, "__self__", None) is dock.session.hand.clusters:
+            callback(viewer, move)
+    settle(2.0)
+    save(viewer.screenshot(canvas_only=False, flash=False), "refit-clusters")
     viewer.close()
     settle(0.5)
 
@@ -153,6 +194,7 @@ def main() -> int:
     """Take every picture."""
     IMAGES.mkdir(exist_ok=True)
     window_pictures()
+    hand_pictures()
     train_picture()
     demo_picture()
     return 0

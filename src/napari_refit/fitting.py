@@ -45,6 +45,7 @@ def gate_and_fit(
     from napari_refit.fit.hints import with_hints
     from napari_refit.fit.types import FitInput
 
+    hints = _of_targets(hints, response.class_numbers)
     hinted = () if hints is None else np.unique(hints).tolist()
     threshold = float(getattr(params.fit_params, "threshold", 0.5))
     gated = params.cam.gate == "positive"
@@ -88,6 +89,16 @@ def gate_and_fit(
     fitted = np.zeros(response.maps.shape, np.float32)
     fitted[open_classes] = result.fitted
     return FitOutcome(fitted, mask, cam_mask, result.message)
+
+
+def _of_targets(hints: NDArray[Any] | None, class_numbers: tuple[int, ...]) -> NDArray[Any] | None:
+    """The hints without those of classes that nobody asks for; None where nothing is left."""
+    from napari_refit.fit.types import BACKGROUND_HINT
+
+    if hints is None:
+        return None
+    found = np.where(np.isin(hints, (BACKGROUND_HINT, *class_numbers)), hints, 0)
+    return found if found.any() else None
 
 
 def threshold_maps(

@@ -191,6 +191,7 @@ FITS.register(
     "napari_refit.fit.appearance:appearance_fit",
     params.AppearanceParams,
     "Graph cut by appearance",
+    takes_hints=True,
 )
 
 

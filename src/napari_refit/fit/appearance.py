@@ -20,6 +20,7 @@ from napari_refit.fit.checks import (
     rounded_down,
 )
 from napari_refit.fit.cut import expand
+from napari_refit.fit.hints import seeded_clusters
 from napari_refit.fit.regions import Regions, measure_regions
 from napari_refit.fit.spread import spread_response
 from napari_refit.fit.types import BACKGROUND_HINT, FitInput, FitResult
@@ -230,17 +231,17 @@ def _fixed(
         raise TypeError(f"hints must be whole numbers, got dtype {hints.dtype}")
     if hints.shape != clusters.shape:
         raise ValueError(f"hints must have the clusters' shape {clusters.shape}, got {hints.shape}")
-    touched = hints != 0
     known = (BACKGROUND_HINT, *numbers)
-    strange = np.setdiff1d(hints[touched], known)
+    strange = np.setdiff1d(hints, (0, *known))
     if strange.size:
         raise ValueError(
             f"hints hold {int(strange[0])}, which is none of: 0 for nothing, {BACKGROUND_HINT} for background, "
             f"{', '.join(map(str, numbers))} for classes"
         )
-    places = clusters[touched] - 1
-    votes = np.stack([np.bincount(places[hints[touched] == number], minlength=count) for number in known])
-    return np.where(votes.any(axis=0), votes.argmax(axis=0), nothing)
+    seeds = seeded_clusters(clusters, hints)[1:]
+    for label, number in enumerate(known):
+        nothing[seeds == number] = label
+    return nothing
 
 
 def _mask(fitted: NDArray[np.float32], threshold: float, numbers: tuple[int, ...]) -> NDArray[Any]:

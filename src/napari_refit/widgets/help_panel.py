@@ -51,7 +51,7 @@ SECTIONS = (
         "updates leave it alone until you unlock or reset it. “Refine volume” writes all other slices.",
     ),
     (
-        "Hints",
+        "By hand",
         "Where the mask is wrong, take a brush and paint a short stroke: object, or background. The clusters under it "
         "follow at once, the rest as far as the fit learns from hints. Hints are a Labels layer of their own: undo, "
         "redo and erase work as usual, and a class that you hint at passes the gate. “Toggle clusters” edits the "

@@ -120,7 +120,7 @@ class ReFitDock(Dock):
         self.chooser = ClassifierChooser()
         self.sections = ParameterSections()
         self.hints = HintTools()
-        self.hints_section = style.collapsible("Hints", self.hints)
+        self.hints_section = style.collapsible("By hand", self.hints)
         embolden(self.hints_section)
         self.hints_section.expand(animate=False)
         self.readouts = ReadoutTable()
