@@ -7,7 +7,7 @@ from pydantic import Field, ValidationError
 
 from napari_refit.params import Parameters, declarations, number
 from napari_refit.recipe import RefitParams, digest, group_models, reason
-from napari_refit.registry import FITS, SEGMENTERS, register_segmenter
+from napari_refit.registry import FITS, SEGMENTERS, register_fit, register_segmenter
 
 
 def test_a_plain_key_and_a_dotted_key_mean_the_same():
@@ -147,3 +147,19 @@ def test_the_digest_tells_parameters_apart(threshold, coverage):
     same = RefitParams.model_validate_json(one.model_dump_json())
     assert digest(one) == digest(same)
     assert digest(one) != digest(one.replace(threshold=(threshold + 0.5) % 1.0 if threshold != 0.5 else 0.1))
+
+
+def test_what_is_not_chosen_changes_no_key():
+    from pydantic import BaseModel
+
+    class Extra(BaseModel):
+        strength: float = 1.0
+
+    before = RefitParams().used()
+    register_fit("extra", lambda inputs, params: None, Extra)
+    try:
+        assert RefitParams().used() == before
+        assert RefitParams(fit="extra").used()["extra.strength"] == 1.0
+        assert RefitParams(fit="extra", strength=2.0).used() != RefitParams(fit="extra").used()
+    finally:
+        FITS.unregister("extra")

@@ -127,6 +127,20 @@ class RefitParams(BaseModel):
                 changes[key] = tuple(part.strip() for part in text.split(",") if part.strip())
         return self.replace(**changes)
 
+    def used(self) -> dict[str, Any]:
+        """What this run reads, and nothing of segmenters and fits that are not chosen: for cache keys.
+
+        Examples
+        --------
+        >>> params = RefitParams()
+        >>> params.used() == params.replace(**{"quickshift.ratio": 0.3}).used()
+        True
+        >>> params.used() == params.replace(threshold=0.3).used()
+        False
+        """
+        values = {f"{group}.{item.name}": getattr(self.of(group), item.name) for group, item in self.in_use()}
+        return {"segmenter": self.segmenter, "fit": self.fit, "axis": self.axis, **values}
+
     def changed(self) -> dict[str, Any]:
         """Dotted keys and values in use that differ from the defaults, in the order of declaration."""
         default = type(self)()

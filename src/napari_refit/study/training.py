@@ -213,7 +213,7 @@ class FsssTraining(Stage):
 
     def key(self) -> str:
         """With what the labels are made from."""
-        made = () if self.model is None else (self.model.checksum, self.refit)
+        made = () if self.model is None else (self.model.checksum, self.refit and self.refit.used())
         return make_key(super().key(), self.labels, *made)
 
     def train(self, resume: bool, listener: Listener, callbacks: Callbacks) -> dict[str, Any]:

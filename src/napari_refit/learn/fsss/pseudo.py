@@ -311,7 +311,7 @@ class _Maker:
         )
 
     def _key(self, stack: Any, rows: Sequence[int], shown: NDArray[np.uint8]) -> str:
-        digest = hashlib.sha256(self._params.model_dump_json().encode())
+        digest = hashlib.sha256(repr(self._params.used()).encode())
         facts = (
             version("napari-refit"),
             self._labels,
