@@ -258,6 +258,14 @@ def test_every_shortcut(bench, monkeypatch):
     use("save_labels")
     assert asked
     use("cancel")
+    for name, button in (
+        ("hint_object", dock.hints.object),
+        ("hint_background", dock.hints.background),
+        ("hint_erase", dock.hints.erase),
+        ("toggle_clusters", dock.hints.clusters),
+    ):
+        use(name)
+        assert button.isChecked(), name
     assert by_name == {}
 
 
