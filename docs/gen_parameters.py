@@ -35,7 +35,7 @@ def shown(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, tuple):
-        return ",".join(map(str, value)) or "(empty)"
+        return ",".join(map(shown, value)) or "(empty)"
     return f"{value:.6g}" if isinstance(value, float) else str(value) or "(empty)"
 
 
@@ -44,7 +44,8 @@ def allowed(item: Declaration) -> str:
     if item.choices:
         return ", ".join(f"`{choice}`" for choice in item.choices)
     if item.low is not None and item.high is not None:
-        return f"{shown(item.low)} to {shown(item.high)}{f' {item.unit}' if item.unit else ''}"
+        span = f"{shown(item.low)} to {shown(item.high)}{f' {item.unit}' if item.unit else ''}"
+        return f"numbers of {span}, separated by commas" if item.kind == "numbers" else span
     return {"bool": "`true`, `false`", "texts": "names, separated by commas"}.get(item.kind, "text")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin
 
@@ -31,10 +31,10 @@ class Declaration:
     ----------
     name, title, help, unit : str
         ``name`` is the key in files and on the command line, ``title`` what a dock shows.
-    kind : {"float", "int", "bool", "choice", "text", "texts"}
+    kind : {"float", "int", "bool", "choice", "text", "texts", "numbers"}
     default : object
     low, high : float or None
-        Inclusive bounds of a number.
+        Inclusive bounds of a number, or of each of several.
     step : float or None
         What one press of an arrow key adds.
     log : bool
@@ -96,6 +96,17 @@ def number(
     )
 
 
+def numbers(default: tuple[float, ...], *, title: str, help: str, advanced: bool = False) -> Any:  # noqa: A002
+    """Declare several numbers, at least one, of type ``tuple[Annotated[float, within(low, high)], ...]``."""
+    extra: Any = {"advanced": advanced}
+    return Field(default, min_length=1, title=title, description=help, json_schema_extra=extra)
+
+
+def within(low: float, high: float) -> Any:
+    """Inclusive bounds of each of several numbers (see `numbers`)."""
+    return Field(ge=low, le=high, allow_inf_nan=False)
+
+
 def option(
     default: Any,
     *,
@@ -137,10 +148,7 @@ def subgroups(group: type[BaseModel]) -> dict[str, type[BaseModel]]:
 def _declaration(name: str, field: FieldInfo) -> Declaration:
     extra: dict[str, Any] = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
     kind, choices = _kind(field.annotation)
-    bounds = {"ge": None, "le": None}
-    for item in field.metadata:
-        for bound in bounds:
-            bounds[bound] = getattr(item, bound, bounds[bound])
+    bounds = _bounds(_each(field.annotation).metadata if kind == "numbers" else field.metadata)
     return Declaration(
         name=name,
         title=field.title or name.replace("_", " "),
@@ -159,9 +167,22 @@ def _declaration(name: str, field: FieldInfo) -> Declaration:
     )
 
 
+def _bounds(metadata: Iterable[Any]) -> dict[str, float | None]:
+    bounds: dict[str, float | None] = {"ge": None, "le": None}
+    for item in metadata:
+        for bound in bounds:
+            bounds[bound] = getattr(item, bound, bounds[bound])
+    return bounds
+
+
 def _kind(annotation: Any) -> tuple[str, tuple[str, ...]]:
     if get_origin(annotation) is Literal:
         return "choice", tuple(str(value) for value in get_args(annotation))
     if get_origin(annotation) is tuple:
-        return "texts", ()
+        return "numbers" if _each(annotation).annotation is float else "texts", ()
     return {bool: "bool", int: "int", float: "float"}.get(annotation, "text"), ()
+
+
+def _each(annotation: Any) -> FieldInfo:
+    """What is declared of each member of a tuple."""
+    return FieldInfo.from_annotation(get_args(annotation)[0])

@@ -113,7 +113,7 @@ class RefitParams(BaseModel):
         Parameters
         ----------
         assignments : mapping of str to str
-            For ``cam.classes`` the names are separated by commas.
+            The several names of ``cam.classes``, and the numbers of ``cam.scales``, are separated by commas.
         """
         changes: dict[str, Any] = dict(assignments)
         segmenter = changes.get("segmenter", self.segmenter)
@@ -123,7 +123,7 @@ class RefitParams(BaseModel):
                 continue
             group, name = _locate(key, segmenter, fit)
             declaration = next(item for item in declarations(group_models()[group]) if item.name == name)
-            if declaration.kind == "texts":
+            if declaration.kind in ("texts", "numbers"):
                 changes[key] = tuple(part.strip() for part in text.split(",") if part.strip())
         return self.replace(**changes)
 

@@ -257,7 +257,8 @@ class RowLabel(QLabel):
 def _default(item: Declaration) -> Any:
     if item.default is not PydanticUndefined:
         return item.default
-    guesses = {"float": item.low or 0.0, "int": int(item.low or 0), "bool": False, "text": "", "texts": ()}
+    guesses: dict[str, Any] = {"bool": False, "text": "", "texts": (), "numbers": (item.low or 0.0,)}
+    guesses |= {"float": item.low or 0.0, "int": int(item.low or 0)}
     return item.choices[0] if item.kind == "choice" else guesses[item.kind]
 
 

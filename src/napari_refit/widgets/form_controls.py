@@ -31,8 +31,8 @@ def shown(value: Any) -> str:
 
     Examples
     --------
-    >>> shown(0.5), shown(20000), shown(1e-6), shown(("lesion", "cyst")), shown(None)
-    ('0.5', '20000', '1e-06', 'lesion, cyst', '')
+    >>> shown(0.5), shown(20000), shown(1e-6), shown(("lesion", "cyst")), shown((0.5, 1.0)), shown(None)
+    ('0.5', '20000', '1e-06', 'lesion, cyst', '0.5, 1', '')
     """
     if value is None:
         return ""
@@ -41,7 +41,7 @@ def shown(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.10g}"
     if isinstance(value, (tuple, list)):
-        return ", ".join(str(item) for item in value)
+        return ", ".join(shown(item) for item in value)
     return str(value.value) if isinstance(value, Enum) else str(value)
 
 

@@ -10,7 +10,7 @@ from pydantic.fields import FieldInfo
 
 from napari_refit.declare import Declaration
 from napari_refit.widgets.form_controls import ChoiceControl, Control, NumberControl, SwitchControl
-from napari_refit.widgets.form_texts import FileControl, TextControl
+from napari_refit.widgets.form_texts import FileControl, NumbersControl, TextControl
 
 
 def control_for(item: Declaration, field: FieldInfo, items: Callable[[], Iterable[str]] | None) -> Control:
@@ -23,6 +23,8 @@ def control_for(item: Declaration, field: FieldInfo, items: Callable[[], Iterabl
         return SwitchControl()
     if item.kind == "choice":
         return ChoiceControl(get_args(field.annotation), None)
+    if item.kind == "numbers":
+        return NumbersControl(item, field.annotation)
     several = get_origin(field.annotation) is tuple and get_args(field.annotation)[:1] == (str,)
     if item.kind == "texts" and not several:
         item = replace(item, kind="text")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,18 @@ class TextControl(Control):
         text = shown(value) if plain else to_json(value).decode()
         if text != self.line.text():
             self.line.setText(text)
+
+
+class NumbersControl(TextControl):
+    """A line of numbers between commas."""
+
+    def __init__(self, item: Declaration, annotation: Any) -> None:
+        super().__init__(replace(item, kind="texts"), annotation)
+        self.line.setPlaceholderText("numbers, separated by commas")
+
+    def set_value(self, value: Any) -> None:
+        """Show numbers without a signal."""
+        super().set_value(tuple(shown(number) for number in value))
 
 
 class FileControl(TextControl):
