@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field, ValidationError
 
-from napari_refit.params import Parameters, declarations, number
+from napari_refit.params import CamParams, Parameters, declarations, number
 from napari_refit.recipe import RefitParams, digest, group_models, reason
 from napari_refit.registry import FITS, SEGMENTERS, register_fit, register_segmenter
 
@@ -163,3 +163,22 @@ def test_what_is_not_chosen_changes_no_key():
         assert RefitParams(fit="extra", strength=2.0).used() != RefitParams(fit="extra").used()
     finally:
         FITS.unregister("extra")
+
+
+def test_several_numbers_are_read_checked_and_put_in_order():
+    params = RefitParams().with_texts({"scales": "2, 0.5,1", "smoothing": "mirror"})
+    assert params.cam.scales == (0.5, 1.0, 2.0)
+    assert params.changed() == {"cam.scales": (0.5, 1.0, 2.0), "cam.smoothing": "mirror"}
+    assert RefitParams.model_validate_json(params.model_dump_json()) == params
+    item = next(item for item in declarations(CamParams) if item.name == "scales")
+    assert (item.kind, item.low, item.high, item.default) == ("numbers", 0.25, 4.0, (1.0,))
+    for text, word in (("1, x", "cam.scales"), ("0.1", "0.25"), ("", "at least 1")):
+        with pytest.raises(ValueError, match=r"cam\.scales") as caught:
+            RefitParams().with_texts({"scales": text})
+        assert word in str(caught.value)
+
+
+def test_parameters_written_before_there_were_scales_are_read():
+    old = RefitParams().model_dump(mode="json")
+    del old["cam"]["scales"]
+    assert RefitParams(**old) == RefitParams()

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_refit.cam.runs import quickest
 from napari_refit.coarse import FACTOR, coarser, enlarged, halved, halved_response, worth_coarsening
 from napari_refit.planes import PlaneIndex
 from napari_refit.recipe import RefitParams
@@ -113,6 +114,8 @@ def _coarse_response(
     if source is None:
         return None
     known = stages.cached_response(index, params)
+    # A first answer is not worth several runs of the classifier.
+    params = params.model_copy(update={"cam": quickest(params.cam)})
     halved_is_fed = stages.fed(index) == (index,) and not source.modalities
     if known is None and halved_is_fed and source.sees_plane and (simplified or source.cheaper_when_smaller):
         shown = segments.simplified if simplified else small

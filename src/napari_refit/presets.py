@@ -22,6 +22,10 @@ class Preset:
     values: dict[str, Any] = field(default_factory=dict)
 
 
+_ONE_GRAD_CAM = {"method": "gradcam", "layer": "", "scales": (1.0,), "smoothing": "none"}
+"""Whatever the default is."""
+
+
 def _paper(about: str, network: dict[str, Any], boundary: dict[str, Any], **intensity: Any) -> Preset:
     """What all the authors' runs share, with what differs."""
     shared = {"max_labels": 32, "steps": 64, "learning_rate": 0.05, "momentum": 0.9, "seed": 43}
@@ -31,7 +35,7 @@ def _paper(about: str, network: dict[str, Any], boundary: dict[str, Any], **inte
             "segmenter": "network",
             "network": {**shared, **network},
             "intensity": {"low_percentile": 0.0, "high_percentile": 100.0, **intensity},
-            "cam": {"gate": "off", "cam_input": "simplified", "classes": ("predicted",)},
+            "cam": {**_ONE_GRAD_CAM, "gate": "off", "cam_input": "simplified", "classes": ("predicted",)},
             "boundary": {"coverage": 1.0, "spread": 0.0, **boundary},
         },
     )
@@ -63,7 +67,7 @@ PRESETS: dict[str, Preset] = {
     "phantom": Preset(
         "For objects that stand out and response maps that fit well, such as the demo's; chosen on phantoms whose "
         "seeds neither training nor the demo uses.",
-        {"boundary": {"threshold": 0.2, "spread": 0.0, "tolerance": 0.04}},
+        {"cam": _ONE_GRAD_CAM, "boundary": {"threshold": 0.2, "spread": 0.0, "tolerance": 0.04}},
     ),
     "paper-busi-slic": _paper(
         "The paper's breast ultrasound settings with SLIC as the network's guide.",

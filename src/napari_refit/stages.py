@@ -154,7 +154,7 @@ class Stages:
             spent = time.perf_counter() - start
             run.seconds["response"] += spent
             pixels = sum(plane.shape[0] * plane.shape[1] for plane in inputs)
-            self.pace.record("response", params.cam.method, pixels, spent)
+            self.pace.record("response", _response_kind(params), pixels, spent)
             for k, response in zip(missing, new, strict=True):
                 self.cache.put(keys[k], response)
                 found[k] = response
@@ -208,7 +208,7 @@ class Stages:
                 return None
             expected += found
         if self.source is not None and self.cache.get(self.response_key(index, params)) is None:
-            found = self.pace.predict("response", params.cam.method, pixels)
+            found = self.pace.predict("response", _response_kind(params), pixels)
             if found is None:
                 return None
             expected += found
@@ -276,3 +276,8 @@ class Stages:
         if params.cam.cam_input == "image":
             return image
         return self.segments(index, image, params, run).simplified
+
+
+def _response_kind(params: RefitParams) -> str:
+    cam = params.cam
+    return f"{cam.method} {cam.smoothing} {cam.scales}"

@@ -96,16 +96,16 @@ def test_one_run_gives_the_gradients_of_the_whole_network(name: str) -> None:
     size = 32 if name == "vit" else 64
     x = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(0))
     layer = last_convolutional_stage(module, x[:1])
-    found = explain(module, x, [2, 0, PREDICTED], layer=layer)
+    found = explain(module, x, [2, 0, PREDICTED], layers=[layer])
     with torch.no_grad():
         logits = module(x)
     torch.testing.assert_close(found.logits, logits, rtol=1e-5, atol=1e-6)
     for column, number in enumerate((2, 0)):
         expected = slow_grad_cam(*plain_gradients(module, x, layer, number))
-        np.testing.assert_allclose(found.raw[:, column], expected, rtol=1e-4, atol=1e-5 * expected.max())
+        np.testing.assert_allclose(found.raw[0][:, column], expected, rtol=1e-4, atol=1e-5 * expected.max())
     for image, number in enumerate(logits.argmax(1).tolist()):
-        again = explain(module, x, [number], layer=layer)
-        assert torch.equal(found.raw[image, 2], again.raw[image, 0])
+        again = explain(module, x, [number], layers=[layer])
+        assert torch.equal(found.raw[0][image, 2], again.raw[0][image, 0])
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_any_layer_of_a_residual_network(layer: str) -> None:
     module = seeded(NETWORKS["resnet18"])
     x = torch.rand(1, 3, 48, 64, generator=torch.Generator().manual_seed(1))
     expected = slow_grad_cam(*plain_gradients(module, x, layer, 1))
-    found = explain(module, x, [1], layer=layer).raw[:, 0]
+    found = explain(module, x, [1], layers=[layer]).raw[0][:, 0]
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5 * expected.max())
 
 
@@ -136,7 +136,7 @@ def test_a_head_of_any_form() -> None:
     x = torch.rand(2, 1, 9, 7, generator=torch.Generator().manual_seed(2))
     for number in range(3):
         expected = slow_grad_cam(*plain_gradients(module, x, "stage", number))
-        found = explain(module, x, [0, 1, 2], layer="stage").raw[:, number]
+        found = explain(module, x, [0, 1, 2], layers=["stage"]).raw[0][:, number]
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
@@ -149,8 +149,8 @@ def test_a_class_that_the_layer_has_no_part_in() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return torch.cat([self.stage(x).amax((2, 3)), self.other(x).amax((2, 3))], 1)
 
-    found = explain(seeded(Split), torch.rand(1, 1, 8, 8), [0, 3], layer="stage")
-    assert not found.raw[:, 1].any()
+    found = explain(seeded(Split), torch.rand(1, 1, 8, 8), [0, 3], layers=["stage"])
+    assert not found.raw[0][:, 1].any()
 
 
 @pytest.mark.parametrize("behind", [False, True])

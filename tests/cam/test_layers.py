@@ -13,6 +13,7 @@ from napari_refit.cam.architectures import build
 from napari_refit.cam.layers import (
     as_logits,
     find_layer,
+    finer_stage,
     last_convolutional_stage,
     layer_names,
     layout_of,
@@ -42,6 +43,43 @@ def test_last_stage_of_convolutional_networks(architecture: str, expected: str) 
     assert last_convolutional_stage(module, torch.rand(1, 3, 64, 64)) == expected
     assert module.training
     assert not any(part._forward_hooks for part in module.modules())
+
+
+@pytest.mark.parametrize(
+    ("architecture", "expected"),
+    [
+        ("phantom-cnn", "features"),
+        ("resnet18", "layer3"),
+        ("densenet121", "features.denseblock3"),
+        ("vgg11", "features.18"),
+        ("vgg11_bn", "features.25"),
+        ("alexnet", "features.10"),
+        ("convnext_tiny", "features.5"),
+        ("efficientnet-lite0", "features.5"),
+        ("mobilenet_v3_small", "features.8"),
+        ("squeezenet1_1", "features"),
+        ("shufflenet_v2_x0_5", "stage3"),
+        ("googlenet", "inception4e"),
+        ("regnet_y_400mf", "trunk_output.block3"),
+    ],
+)
+def test_the_stage_of_16_pixels_per_place(architecture: str, expected: str) -> None:
+    module = build(architecture, 2)
+    assert finer_stage(module, torch.rand(1, 3, 96, 64)) == expected
+    assert module.training
+    assert not any(part._forward_hooks for part in module.modules())
+
+
+def test_the_stage_of_16_pixels_per_place_of_transformers() -> None:
+    # The patches of the one are smaller than that; the other has windows, no convolution but the first.
+    assert finer_stage(small_vit(), torch.rand(1, 3, 32, 32)) == "encoder.layers.encoder_layer_1.ln_1"
+    swin = SwinTransformer([4, 4], 12, [1, 1, 1, 1], [2, 2, 2, 2], [2, 2], num_classes=3)
+    assert finer_stage(swin, torch.rand(1, 3, 128, 64)) == "features.5"
+    coarse = VisionTransformer(
+        image_size=64, patch_size=32, num_layers=1, num_heads=2, hidden_dim=16, mlp_dim=16, num_classes=3
+    )
+    sample = torch.rand(1, 3, 64, 64)
+    assert finer_stage(coarse, sample) == last_convolutional_stage(coarse, sample)
 
 
 def small_vit() -> VisionTransformer:

@@ -17,7 +17,7 @@ from napari_refit import params
 from napari_refit.registry import FITS, SEGMENTERS
 from napari_refit.widgets.form import ParameterForm
 from napari_refit.widgets.form_controls import ChoiceControl, NumberControl, SwitchControl
-from napari_refit.widgets.form_texts import TextControl
+from napari_refit.widgets.form_texts import NumbersControl, TextControl
 
 pytestmark = pytest.mark.gui
 
@@ -345,3 +345,24 @@ def test_names_of_the_rows_are_announced(show):
 def test_importing_the_form_loads_no_torch():
     code = "import sys; import napari_refit.widgets.form; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_several_numbers_are_typed_between_commas(show, qtbot):
+    form = show(params.CamParams)
+    control = form.control("scales")
+    assert isinstance(control, NumbersControl)
+    assert control.line.text() == "1"
+    type_into(qtbot, control.line, "2, 0.5,1", Qt.Key.Key_Return)
+    assert form.seen[-1].scales == (0.5, 1.0, 2.0)
+    assert control.line.text() == "0.5, 1, 2"
+    count = len(form.seen)
+    for wrong, word in (("1, 9", "less than or equal to 4"), ("1, x", "number"), ("", "at least 1")):
+        type_into(qtbot, control.line, wrong, Qt.Key.Key_Return)
+        if not wrong:
+            qtbot.keyClick(control.line, Qt.Key.Key_Delete)
+            qtbot.keyClick(control.line, Qt.Key.Key_Return)
+        assert word in form.errors()["scales"]
+    assert len(form.seen) == count
+    form.reset("scales")
+    assert form.value == params.CamParams()
+    assert form.errors() == {}

@@ -14,16 +14,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from napari_refit.cam.layers import last_convolutional_stage
+from napari_refit.cam.layers import finer_stage, last_convolutional_stage
 from napari_refit.devices import torch_device
+from napari_refit.params import BOTH, FINER
 
 PREDICTED = -1
 """Stands for the class that the classifier believes in most, plane by plane."""
 
 # Finding the last stage takes a run of the network, and a bare module is wrapped anew by every call.
-_STAGES: weakref.WeakKeyDictionary[nn.Module, tuple[Any, dict[tuple[int, int], str]]] = (
-    weakref.WeakKeyDictionary()
-)
+_Asked = tuple[str, int, int]
+_STAGES: weakref.WeakKeyDictionary[nn.Module, tuple[Any, dict[_Asked, str]]] = weakref.WeakKeyDictionary()
 
 # ITU-R BT.601, as for the grey values of a photograph.
 _GREY = (0.299, 0.587, 0.114)
@@ -95,7 +95,7 @@ class Classifier:
         self.architecture = architecture or type(module).__name__
         self.name = name or self.architecture
         self._checksum = checksum
-        self._default_layers: dict[tuple[int, int], str] | None = None
+        self._stages: dict[_Asked, str] | None = None
 
     def __repr__(self) -> str:
         shown = ", ".join(self.classes[:5]) + (", ..." if len(self.classes) > 5 else "")
@@ -181,7 +181,9 @@ class Classifier:
             raise ValueError(f"no class {int(value)} in {self.name}, which has {len(self.classes)}")
         return int(value)
 
-    def prepare(self, planes: np.ndarray, device: torch.device | None = None) -> Tensor:
+    def prepare(
+        self, planes: np.ndarray, device: torch.device | None = None, *, scale: float = 1.0
+    ) -> Tensor:
         """Turn planes into the network's input.
 
         Parameters
@@ -191,6 +193,8 @@ class Classifier:
             three or four channels; colour becomes grey for a network of one; a fourth channel (alpha) is dropped.
         device : torch.device, optional
             Where to compute; the CPU when left out.
+        scale : float
+            The size that the network sees, relative to its usual one.
 
         Returns
         -------
@@ -210,10 +214,9 @@ class Classifier:
             raise ValueError(f"planes must have shape (N, H, W) or (N, H, W, C), got {np.shape(planes)}")
         x = torch.from_numpy(values).to(device or "cpu").nan_to_num_(nan=0.0, posinf=0.0, neginf=0.0)
         x = self._fit_channels(x.permute(0, 3, 1, 2))
-        if self.input_size is not None and tuple(x.shape[-2:]) != (self.input_size, self.input_size):
-            x = nn.functional.interpolate(
-                x, (self.input_size, self.input_size), mode="bilinear", align_corners=False, antialias=True
-            )
+        size = self._size(x, scale)
+        if tuple(x.shape[-2:]) != size:
+            x = nn.functional.interpolate(x, size, mode="bilinear", align_corners=False, antialias=True)
         if any(self.mean):
             x = x - x.new_tensor(self.mean)[:, None, None]
         if set(self.std) != {1.0}:
@@ -224,6 +227,11 @@ class Classifier:
             .contiguous()
             .to(x.dtype if weight is None else weight.dtype)
         )
+
+    def _size(self, x: Tensor, scale: float) -> tuple[int, int]:
+        sides = x.shape[-2:] if self.input_size is None else (self.input_size, self.input_size)
+        height, width = (max(1, round(int(side) * scale)) for side in sides)
+        return height, width
 
     def _fit_channels(self, x: Tensor) -> Tensor:
         channels = x.shape[1]
@@ -241,17 +249,32 @@ class Classifier:
             f"planes have {channels} channels, the classifier {self.name} wants {self.in_channels}"
         )
 
-    def default_layer(self, prepared: Tensor) -> str:
-        """The layer that maps are read at when none is named, for inputs of this size (see `prepare`)."""
-        if self._default_layers is None:
-            self._default_layers = _known_stages(self.module)
-        size = (int(prepared.shape[-2]), int(prepared.shape[-1]))
-        if size not in self._default_layers:
-            self._default_layers[size] = last_convolutional_stage(self.module, prepared[:1].to(self.device))
-        return self._default_layers[size]
+    def layers(self, prepared: Tensor, name: str = "") -> tuple[str, ...]:
+        """Dotted names of the layers that maps are read at, for inputs of this size (see `prepare`).
+
+        Parameters
+        ----------
+        prepared : Tensor, shape (N, in_channels, h, w)
+        name : str
+            Empty: the last convolutional stage. `FINER`: the last stage whose map has about one place per 16 x 16
+            pixels of the input, or more; the former where none is finer. `BOTH`: these two, or the one if they are
+            the same. Any other name stays as it is.
+        """
+        if name == BOTH:
+            return tuple(dict.fromkeys(self._stage(prepared, each) for each in ("", FINER)))
+        return (self._stage(prepared, name) if name in ("", FINER) else name,)
+
+    def _stage(self, prepared: Tensor, name: str) -> str:
+        if self._stages is None:
+            self._stages = _known_stages(self.module)
+        key = (name, int(prepared.shape[-2]), int(prepared.shape[-1]))
+        if key not in self._stages:
+            search = finer_stage if name == FINER else last_convolutional_stage
+            self._stages[key] = search(self.module, prepared[:1].to(self.device))
+        return self._stages[key]
 
 
-def _known_stages(module: nn.Module) -> dict[tuple[int, int], str]:
+def _known_stages(module: nn.Module) -> dict[_Asked, str]:
     """What was found out about a module of this structure before, by whichever wrapper."""
     structure = tuple((name, type(part)) for name, part in module.named_modules())
     known = _STAGES.get(module)

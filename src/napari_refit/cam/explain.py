@@ -22,7 +22,7 @@ from napari_refit.cam.layers import evaluating, find_layer, untouched
 from napari_refit.cam.methods import find_key, find_method
 from napari_refit.cam.tap import Tap
 
-MIRRORS: dict[str, tuple[tuple[int, ...], ...]] = {"flips": ((), (3,), (2,), (2, 3))}
+MIRRORS: dict[str, tuple[tuple[int, ...], ...]] = {"mirror": ((), (3,)), "flips": ((), (3,), (2,), (2, 3))}
 """Smoothing to the axes of (N, C, H, W) that each of its runs turns round."""
 _COMPARED = 3
 # They draw from numpy's global generator: weights, or the start of an eigenvector search.
@@ -32,9 +32,9 @@ _RANDOM = threading.Lock()
 
 @dataclass(frozen=True)
 class Explanation:
-    """Raw maps ``(N, n, h, w)``, at the layer's or the input's resolution, and logits ``(N, n_all)``; float32."""
+    """Raw maps ``(N, n, h, w)`` of each layer, at its or the input's resolution, and logits ``(N, n_all)``; float32."""
 
-    raw: Tensor
+    raw: tuple[Tensor, ...]
     logits: Tensor
 
 
@@ -44,9 +44,10 @@ def explain(
     targets: Sequence[int],
     *,
     method: str = "gradcam",
-    layer: str,
+    layers: Sequence[str],
     smoothing: str = "none",
     activation: str = "softmax",
+    believed: Tensor | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> Explanation:
     """Run one CAM method for several classes on a batch.
@@ -61,62 +62,77 @@ def explain(
         Class indices; `PREDICTED` is the most likely class of each image.
     method : str
         Name of a method (see `napari_refit.cam.methods`).
-    layer : str
-        Dotted name of the layer to read.
-    smoothing : {"none", "flips", "eigen"}
-        ``flips`` averages the raw maps of the four mirrored copies; ``eigen`` keeps the first principal component.
+    layers : sequence of str
+        Dotted names of the layers to read.
+    smoothing : {"none", "mirror", "flips", "eigen"}
+        ``mirror`` averages the raw maps of the image and of its left-right mirrored copy, ``flips`` those of the
+        four mirrored copies; ``eigen`` keeps the first principal component.
     activation : {"softmax", "sigmoid"}
         How logits become scores, for methods that need scores.
+    believed : Tensor, shape (N, n_all), optional
+        The logits that decide about `PREDICTED`; by default those of the image as it is.
     cancelled : callable, optional
         Asked before every run of the network.
 
     Raises
     ------
     ValueError
-        If the layer does not exist, gives no map, or the method does not work with this network.
+        If a layer does not exist, gives no map, or the method does not work with this network.
     Cancelled
         If ``cancelled()`` answered True.
     """
     key = find_key(method)
-    tap = Tap(module, find_layer(module, layer), layer, cancelled)
+    found_layers = {layer: find_layer(module, layer) for layer in layers}
     try:
         with torch.inference_mode(False), _reproducible(key, x.device):
             if key in COMBINE and smoothing != "eigen" and targets:
                 with evaluating(module):
-                    found = _natively(tap, x, targets, key, smoothing)
+                    tap = Tap(module, found_layers, cancelled)
+                    found = _natively(tap, x, targets, key, smoothing, believed)
                 if found is not None:
                     return found
             with untouched(module):
-                return _by_package(tap, x, targets, key, smoothing, activation)
+                raw: list[Tensor] = []
+                for name, layer in found_layers.items():
+                    tap = Tap(module, {name: layer}, cancelled)
+                    run = _MethodRun(key, tap, activation, smoothing == "eigen", believed)
+                    raw.append(_by_package(run, x, targets, smoothing))
+                    believed = run.logits
+                return Explanation(tuple(raw), run.logits.float())
     except (AssertionError, AttributeError, IndexError, np.linalg.LinAlgError) as error:
         reason = str(error) or type(error).__name__
+        names = " and ".join(repr(name) for name in layers)
         raise ValueError(
-            f"CAM method {method!r} does not work with this network at layer {layer!r}: {reason}"
+            f"CAM method {method!r} does not work with this network at layer {names}: {reason}"
         ) from error
 
 
-def _natively(tap: Tap, x: Tensor, targets: Sequence[int], key: str, smoothing: str) -> Explanation | None:
+def _natively(
+    tap: Tap, x: Tensor, targets: Sequence[int], key: str, smoothing: str, believed: Tensor | None
+) -> Explanation | None:
     """None where the network lets no gradient through while its first part runs without."""
-    maps: list[Tensor] = []
+    maps: list[list[Tensor]] = []
     logits: Tensor | None = None
     for mirror in MIRRORS.get(smoothing, ((),)):
-        found = gradient_maps(tap, mirrored(x, mirror), targets, COMBINE[key], logits)
+        found = gradient_maps(tap, mirrored(x, mirror), targets, COMBINE[key], believed)
         if found is None:
             return None
-        maps.append(mirrored(found[0], mirror))
+        maps.append([mirrored(each, mirror) for each in found[0]])
         # The first run, of the image as it is, decides what all explain.
         logits = found[1] if logits is None else logits
+        believed = logits if believed is None else believed
     assert logits is not None
-    return Explanation(maps[0] if len(maps) == 1 else torch.stack(maps).mean(0), logits.float())
+    return Explanation(tuple(_mean(each) for each in zip(*maps, strict=True)), logits.float())
 
 
-def _by_package(
-    tap: Tap, x: Tensor, targets: Sequence[int], key: str, smoothing: str, activation: str
-) -> Explanation:
-    run = _MethodRun(key, tap, activation, smoothing == "eigen")
+def _by_package(run: _MethodRun, x: Tensor, targets: Sequence[int], smoothing: str) -> Tensor:
     mirrors = MIRRORS.get(smoothing, ((),))
     maps = [mirrored(run(mirrored(x, mirror), targets), mirror) for mirror in mirrors]
-    return Explanation(torch.stack(maps).mean(0), run.logits.float())
+    return torch.stack(maps).mean(0)
+
+
+def _mean(maps: Sequence[Tensor]) -> Tensor:
+    return maps[0] if len(maps) == 1 else torch.stack([*maps]).mean(0)
 
 
 def mirrored(values: Tensor, axes: tuple[int, ...]) -> Tensor:
@@ -125,13 +141,15 @@ def mirrored(values: Tensor, axes: tuple[int, ...]) -> Tensor:
 
 
 class _MethodRun:
-    """One method on one network; the logits of the first run decide about the targets of all."""
+    """One method on one network; the logits of the first run, or those given, decide about the targets of all."""
 
-    def __init__(self, key: str, tap: Tap, activation: str, eigen: bool) -> None:
+    def __init__(
+        self, key: str, tap: Tap, activation: str, eigen: bool, believed: Tensor | None = None
+    ) -> None:
         self.key, self.kind = find_method(key)
         self.tap = tap
         self.activation, self.eigen = activation, eigen
-        self.logits = torch.empty(0)
+        self.logits = torch.empty(0) if believed is None else believed
 
     def __call__(self, x: Tensor, targets: Sequence[int]) -> Tensor:
         if not targets:
@@ -209,7 +227,8 @@ class _MethodRun:
         output = self.tap(x)
         if not len(self.logits):
             self.logits = output.detach().clone()
-        return output, self.tap.features, self.tap.passed
+        ((features, passed),) = self.tap.read()
+        return output, features, passed
 
     def _whole(self, x: Tensor, targets: Sequence[int]) -> list[np.ndarray]:
         """Methods that normalise inside: their own result, at the input's resolution."""
@@ -219,7 +238,7 @@ class _MethodRun:
         tap, layers = self.tap, [self.tap.tap]
         if issubclass(self.kind, FullGrad):
             # It reads every layer and the input, so nothing may be cut off.
-            tap, layers = Tap(self.tap.network, None, cancelled=self.tap.cancelled), []
+            tap, layers = Tap(self.tap.network, {}, self.tap.cancelled), []
         with self._built(tap, layers) as cam, tap.attached():
             return [np.asarray(cam(x, self._goals(target), eigen_smooth=self.eigen)) for target in targets]
 

@@ -1,4 +1,4 @@
-"""CAM methods that need only a layer's output and its gradients: one run of the network, all on its device.
+"""CAM methods that need only layers' outputs and their gradients: one run of the network, all on its device.
 
 Each follows its authors' definition as the grad-cam package spells it out, small constants included.
 """
@@ -63,16 +63,16 @@ COMBINE: dict[str, Combine] = {
 
 def gradient_maps(
     tap: Tap, x: Tensor, targets: Sequence[int], combine: Combine, believed: Tensor | None = None
-) -> tuple[Tensor, Tensor] | None:
-    """Read the maps of several classes from one run of a network.
+) -> tuple[list[Tensor], Tensor] | None:
+    """Read the maps of several classes at one or several layers from one run of a network.
 
-    Nothing before the layer is differentiated, and no parameter: the gradient's graph begins at the layer and is
-    used once per class.
+    Nothing before the first layer is differentiated, and no parameter: the gradient's graph begins there and is used
+    once per class.
 
     Parameters
     ----------
     tap : Tap
-        The network in evaluation mode, and its layer.
+        The network in evaluation mode, and its layers.
     x : Tensor, shape (N, C, H, W)
         Its input, on its device.
     targets : sequence of int
@@ -84,31 +84,40 @@ def gradient_maps(
 
     Returns
     -------
-    tuple of Tensor, or None
-        Maps, float32, ``(N, n, h, w)``, negative values and NaN as 0, and logits ``(N, n_all)``. None where the
-        network switches gradients off behind the layer.
+    tuple, or None
+        Maps of each layer, float32, ``(N, n, h, w)``, negative values and NaN as 0, and logits ``(N, n_all)``. None
+        where the network switches gradients off behind the layers.
 
     Raises
     ------
     ValueError
-        If the layer takes no part, or gives no map.
+        If a layer takes no part, or gives no map.
     Cancelled
         If the tap's ``cancelled()`` answered True.
     """
     with torch.no_grad(), tap.attached(graph=True):
         output = tap(x)
-        features, passed = tap.features, tap.passed
+        read = tap.read()
     if not output.requires_grad:
         return None
-    exact = torch.promote_types(passed.dtype, torch.float32)
-    logits, seen = output.detach(), passed.detach().to(exact)
+    features = [each for each, _ in read]
+    seen = [_exact(passed.detach()) for _, passed in read]
+    logits = output.detach()
     best = (logits if believed is None else believed).argmax(1)
     rows = torch.arange(len(logits), device=logits.device)
-    maps = []
+    maps: list[list[Tensor]] = [[] for _ in read]
     for left, target in enumerate(targets, start=1 - len(targets)):
         with torch.enable_grad():
             score = output[rows, best if target == PREDICTED else target].sum()
-        (slope,) = torch.autograd.grad(score, features, retain_graph=left < 0, allow_unused=True)
-        maps.append(combine(seen, torch.zeros_like(seen) if slope is None else slope.to(exact)))
-    stacked = torch.stack(maps, dim=1).float()
-    return torch.nan_to_num(stacked, nan=0.0, posinf=0.0, neginf=0.0).clamp_min_(0), logits
+        slopes = torch.autograd.grad(score, features, retain_graph=left < 0, allow_unused=True)
+        for found, values, slope in zip(maps, seen, slopes, strict=True):
+            found.append(combine(values, torch.zeros_like(values) if slope is None else _exact(slope)))
+    return [_positive(torch.stack(found, dim=1)) for found in maps], logits
+
+
+def _exact(values: Tensor) -> Tensor:
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
+def _positive(maps: Tensor) -> Tensor:
+    return torch.nan_to_num(maps.float(), nan=0.0, posinf=0.0, neginf=0.0).clamp_min_(0)

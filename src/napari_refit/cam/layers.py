@@ -243,6 +243,41 @@ def last_convolutional_stage(module: nn.Module, sample: Tensor) -> str:
     return last.name
 
 
+def finer_stage(module: nn.Module, sample: Tensor, stride: int = 16) -> str:
+    """Find the last stage whose map has about one place per ``stride`` x ``stride`` pixels, or more.
+
+    That is ``layer3`` of a ResNet: less sure of the class than the last stage, and twice as fine. A stage is a module
+    of several weighted layers; where no module has several (VGG), a convolution by itself.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+    sample : Tensor
+        A network input ``(1, C, H, W)``; one plane is enough.
+    stride : int
+
+    Returns
+    -------
+    str
+        The layer's dotted name; that of `last_convolutional_stage` where it is as fine already, or where no stage is.
+
+    Raises
+    ------
+    ValueError
+        As `last_convolutional_stage`.
+    """
+    last = last_convolutional_stage(module, sample)
+    records, _ = _record(module, sample)
+    named = dict(module.named_modules())
+    fine = [record for record in records if _stride(record, sample) <= stride]
+    if any(record.name == last for record in fine):
+        return last
+    weighted = {record.name: _weighted(named[record.name]) for record in fine}
+    places = [record for record in fine if record.layout.kind != "tokens" and weighted[record.name]]
+    stages = [record for record in places if weighted[record.name] > 1] or places
+    return max(stages, key=lambda record: record.order).name if stages else last
+
+
 @dataclass
 class _Record:
     name: str
@@ -322,6 +357,16 @@ def as_logits(output: Any) -> Tensor:
             return output.flatten(1)
     shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
     raise ValueError(f"the network is no classifier: it returns {shape}, not (images, classes)")
+
+
+def _stride(record: _Record, sample: Tensor) -> int:
+    """Pixels per place along a side, as the power of two that they are nearest to."""
+    pixels = sample.shape[-2] * sample.shape[-1] / (record.layout.grid[0] * record.layout.grid[1])
+    return 2 ** round(math.log2(pixels) / 2)
+
+
+def _weighted(module: nn.Module) -> int:
+    return sum(isinstance(part, (nn.Conv2d, nn.Linear)) for part in module.modules())
 
 
 def _convolutions(module: nn.Module) -> int:

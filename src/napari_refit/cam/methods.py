@@ -42,6 +42,23 @@ METHOD_TITLES = {
 ONE_PLANE_AT_A_TIME = frozenset({"randomcam", "scorecam", "sess"})
 
 
+# Their values share a logit out over the places of the layer: on a grid of four times as many places, of the same
+# picture, each is a quarter. The values of the others do not depend on how many places there are.
+SHARES = frozenset(
+    {
+        "gradcam",
+        "gradcamelementwise",
+        "hirescam",
+        "xgradcam",
+        "layercam",
+        "eigengradcam",
+        "segeigencam",
+        "shapleycam",
+        "finercam",
+    }
+)
+
+
 class _Quiet:
     """Stands in for tqdm in grad-cam's loops: their bars would mix with our own progress."""
 

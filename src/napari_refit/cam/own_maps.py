@@ -71,6 +71,7 @@ def own_explanation(
     targets: Sequence[int],
     smoothing: str = "none",
     cancelled: Callable[[], bool] | None = None,
+    believed: Tensor | None = None,
 ) -> Explanation:
     """A network's own maps of some classes, in float32.
 
@@ -81,10 +82,13 @@ def own_explanation(
     x : Tensor, shape (N, C, H, W)
     targets : sequence of int
         Class indices; `PREDICTED` is the most likely class of each image.
-    smoothing : {"none", "flips", "eigen"}
-        ``flips`` averages over the four mirrored copies; ``eigen`` is for CAM methods and changes nothing here.
+    smoothing : {"none", "mirror", "flips", "eigen"}
+        ``mirror`` averages over the image and its left-right mirrored copy, ``flips`` over the four mirrored copies;
+        ``eigen`` is for CAM methods and changes nothing here.
     cancelled : callable, optional
         Asked before every run of the network.
+    believed : Tensor, shape (N, K), optional
+        The logits that decide about `PREDICTED`; by default those of the image as it is.
 
     Raises
     ------
@@ -103,7 +107,7 @@ def own_explanation(
             logits = answer.float() if len(found) == 1 else logits
     maps = found[0] if len(found) == 1 else torch.stack(found).mean(0)
     rows = torch.arange(len(maps), device=maps.device)
-    best = logits.argmax(1)
+    best = (logits if believed is None else believed).argmax(1)
     chosen = [maps[rows, best] if index == PREDICTED else maps[:, index] for index in targets]
     raw = torch.stack(chosen, 1) if chosen else maps[:, :0]
-    return Explanation(raw, logits)
+    return Explanation((raw,), logits)

@@ -7,15 +7,16 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from napari_refit.cam import explain
 from napari_refit.cam.classifier import PREDICTED, Classifier, load_classifier
 from napari_refit.cam.methods import ONE_PLANE_AT_A_TIME, find_key
-from napari_refit.cam.own_maps import MapsItself, own_explanation
+from napari_refit.cam.own_maps import MapsItself
+from napari_refit.cam.scales import averaged_maps
 from napari_refit.devices import Notice, out_of_memory, say, torch_device
 from napari_refit.errors import Cancelled
 from napari_refit.params import CamParams
@@ -37,9 +38,11 @@ class Responses:
     evidence : float32 array, shape (N, n)
         The largest value of the raw map. For FullGrad and SESS, which normalise inside, it is relative.
     raw : float32 array, shape (N, n, H, W)
-        The map after its ReLU and before any normalisation, resized to the plane.
+        The map after its ReLU and before any normalisation, resized to the plane; averaged over scales and mirrored
+        copies.
     logits, probabilities : float32 array, shape (N, n_all)
-        Of all classes.
+        Of all classes, for the plane as it is at the scale nearest to 1: what the classifier believes does not depend
+        on how its maps are averaged.
     predicted : bool array, shape (N, n)
         Whether the classifier says that the class is there. Softmax: its logit is above the background's; without
         a background, it is the highest. Sigmoid: its logit is above 0. For ``PREDICTED``: the most likely class
@@ -81,8 +84,8 @@ def compute_responses(
     class_indices : sequence of int
         Which classes; ``PREDICTED`` (-1) is the most likely one, plane by plane.
     params : CamParams, optional
-        ``method``, ``layer``, ``smoothing`` and ``batch_size`` are used here; the gate is the pipeline's. A network
-        that makes its own maps (`napari_refit.cam.own_maps`) is asked for those, whatever the method.
+        ``method``, ``layer``, ``scales``, ``smoothing`` and ``batch_size`` are used here; the gate is the pipeline's.
+        A network that makes its own maps (`napari_refit.cam.own_maps`) is asked for those, whatever the method.
     device : str or torch.device, optional
         The classifier is moved there and stays there; None: where it is.
     cancelled : callable, optional
@@ -97,7 +100,7 @@ def compute_responses(
     Raises
     ------
     ValueError
-        If a class, layer, method or device does not exist, or the planes do not fit the network.
+        If a class, layer, method or device does not exist, or the planes, or one of the scales, do not fit the network.
     Cancelled
         If ``cancelled()`` answered True.
     MemoryError
@@ -148,6 +151,8 @@ def response_maps(
     *,
     method: str = "gradcam",
     layer: str | None = None,
+    scales: Sequence[float] = (1.0,),
+    smoothing: str = "none",
     device: str | torch.device | None = None,
 ) -> np.ndarray:
     """Response maps of an image or of a batch of images.
@@ -167,7 +172,11 @@ def response_maps(
     method : str
         Any of `napari_refit.cam.methods.available_methods`.
     layer : str, optional
-        Dotted name of the layer; None: the last convolutional stage.
+        Dotted name of the layer, or ``"stride 16"``; None: the last convolutional stage.
+    scales : sequence of float
+        Sizes at which the model sees the image, relative to its usual one, 0.25 to 4; the maps are averaged.
+    smoothing : {"none", "mirror", "flips", "eigen"}
+        ``mirror``: averaged with the copy mirrored left to right. See `napari_refit.params.CamParams`.
     device : str or torch.device, optional
         Where to compute; None: where the model is.
 
@@ -179,7 +188,7 @@ def response_maps(
     Raises
     ------
     ValueError
-        If the image's shape, a class, the method, the layer or the device is not valid.
+        If the image's shape, a class, the method, the layer, a scale or the device is not valid.
     ReadError
         If the model's file cannot be read.
 
@@ -204,7 +213,12 @@ def response_maps(
             classifier,
             planes,
             classifier.class_indices(classes),
-            CamParams(method=method, layer=layer or ""),
+            CamParams(
+                method=method,
+                layer=layer or "",
+                scales=tuple(scales),
+                smoothing=cast("Any", smoothing),
+            ),
             device=device,
         )
     finally:
@@ -247,31 +261,15 @@ def _batch(
     params: CamParams,
     cancelled: Callable[[], bool] | None,
 ) -> Responses:
-    x = classifier.prepare(planes, classifier.device)
-    own = classifier.module if isinstance(classifier.module, MapsItself) else None
-    layers: tuple[str, ...] = ()
-    if own is not None:
-        found = own_explanation(own, x, targets, params.smoothing, cancelled)
-    else:
-        layers = (params.layer or classifier.default_layer(x),)
-        found = explain.explain(
-            classifier.module,
-            x,
-            targets,
-            method=params.method,
-            layer=layers[0],
-            smoothing=params.smoothing,
-            activation=classifier.activation,
-            cancelled=cancelled,
-        )
+    found = averaged_maps(classifier, planes, targets, params, cancelled)
     if found.logits.shape[1] != len(classifier.classes):
         raise ValueError(
             f"{classifier.name} returns {found.logits.shape[1]} values, "
             f"but has {len(classifier.classes)} class names"
         )
-    raw = _resized(found.raw, (planes.shape[1], planes.shape[2]))
+    raw = found.raw
     maps, evidence = _min_max(raw)
-    if own is not None and own.maps_are_scaled:
+    if isinstance(classifier.module, MapsItself) and classifier.module.maps_are_scaled:
         maps = raw.clamp(0, 1)
     logits = found.logits.cpu()
     believed = logits.sigmoid() if classifier.activation == "sigmoid" else logits.softmax(1)
@@ -282,19 +280,8 @@ def _batch(
         logits=logits.numpy(),
         probabilities=believed.numpy(),
         predicted=_predicted(classifier, logits.numpy(), targets),
-        layers=layers,
+        layers=found.layers,
     )
-
-
-def _resized(raw: Tensor, size: tuple[int, int]) -> Tensor:
-    if 0 in raw.shape[:2]:
-        return raw.new_zeros(*raw.shape[:2], *size)
-    # Averaging over several pixels is for maps that are finer than the plane; enlarging is faster without.
-    finer = raw.shape[2] > size[0] or raw.shape[3] > size[1]
-    resized = nn.functional.interpolate(raw, size, mode="bilinear", align_corners=False, antialias=finer)
-    # Interpolating a flat map leaves rounding noise, which normalisation would blow up to full range.
-    low, high = raw.amin((2, 3), keepdim=True), raw.amax((2, 3), keepdim=True)
-    return torch.where(high - low <= 1e-6 * high, high, resized)
 
 
 def _min_max(raw: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,8 @@ from typing import Any
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QFormLayout, QLabel, QVBoxLayout, QWidget
 
-from napari_refit.params import CamParams, IntensityParams
+from napari_refit.cam.runs import cost, runs
+from napari_refit.params import BOTH, FINER, CamParams, IntensityParams
 from napari_refit.recipe import RefitParams
 from napari_refit.registry import FITS, SEGMENTERS, Registry
 from napari_refit.widgets import style
@@ -48,13 +49,14 @@ class ParameterSections(QWidget):
         self.intensity = style.collapsible("Intensity", self._form("intensity", IntensityParams))
         self._uss, self._fitting = QVBoxLayout(), QVBoxLayout()
         cam = self._form("cam", CamParams)
+        self.cost = style.NoteLabel()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(6)
         self.uss_section = self._section(
             "USS: clusters", labelled("Segmenter", self.segmenter), self._uss, self.intensity
         )
-        self.cam_section = self._section("CAM: response map", cam, self._shown_class_row)
+        self.cam_section = self._section("CAM: response map", cam, self.cost, self._shown_class_row)
         self.fit_section = self._section("BoundaryFit: mask", labelled("Fit", self.fit), self._fitting)
         for section in (self.uss_section, self.cam_section, self.fit_section):
             layout.addWidget(section)
@@ -86,6 +88,7 @@ class ParameterSections(QWidget):
         self.fit.set_value(params.fit)
         self._show_chosen(SEGMENTERS, params.segmenter)
         self._show_chosen(FITS, params.fit)
+        self.cost.set_plain(cost_text(params.cam))
 
     def set_targets(self, classes: Iterable[str]) -> None:
         """Take other target classes over from the classifier chooser."""
@@ -121,7 +124,7 @@ class ParameterSections(QWidget):
         return form
 
     def _layers(self) -> list[str]:
-        return ["", *self._layer_names]
+        return ["", FINER, BOTH, *self._layer_names]
 
     def _take(self, group: str, value: Any) -> None:
         self._announce(self._params.replace(**{group: value}))
@@ -129,6 +132,7 @@ class ParameterSections(QWidget):
     def _announce(self, params: RefitParams) -> None:
         if params != self._params:
             self._params = params
+            self.cost.set_plain(cost_text(params.cam))
             self.changed.emit(params)
 
     def _on_segmenter(self, name: str) -> None:
@@ -159,6 +163,21 @@ class ParameterSections(QWidget):
         section = style.collapsible(title, content)
         embolden(section)
         return section
+
+
+def cost_text(cam: CamParams) -> str:
+    """What a slice costs where it takes several runs of the classifier; else nothing.
+
+    Examples
+    --------
+    >>> cost_text(CamParams(scales=(0.5, 1, 2), smoothing="mirror"))
+    'Each slice takes 6 runs of the classifier: 10.5 times the cost of one.'
+    >>> cost_text(CamParams(scales=(1,), smoothing="none"))
+    ''
+    """
+    if runs(cam) == 1:
+        return ""
+    return f"Each slice takes {runs(cam)} runs of the classifier: {cost(cam):.3g} times the cost of one."
 
 
 def embolden(section: Any) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from napari_refit.cam.runs import runs
 from napari_refit.planes import PlaneIndex
 from napari_refit.recipe import RefitParams
 from napari_refit.widgets.graphics import keep_triton_out
@@ -134,7 +135,7 @@ class Workbench:
             result = refit.plane(
                 dict(index),
                 cancelled=task.cancelled,
-                on_stage=lambda name: task.stage(STAGES.get(name, f"{name}…")),
+                on_stage=lambda name: task.stage(stage_text(name, order)),
                 on_state=lambda labels: task.state((index, _edges(labels))),
                 on_coarse=(lambda found: task.part(PlaneDone(order, index, found))) if coarse else None,
                 on_notice=task.notice,
@@ -205,6 +206,13 @@ class Workbench:
             task.part(ClassesKnown(tuple(classifier.classes), targets, layers, classifier.in_channels))
         else:
             refit.use_nothing()
+
+
+def stage_text(name: str, order: Order) -> str:
+    """What is being computed, for the status line; with the classifier's runs where there are several."""
+    text = STAGES.get(name, f"{name}…")
+    several = name == "response" and order.model is not None and runs(order.params.cam) > 1
+    return f"{text[:-1]}: {runs(order.params.cam)} runs of the classifier…" if several else text
 
 
 def summary(done: VolumeDone) -> str:
