@@ -36,7 +36,7 @@ from napari_refit.study.responding import pipeline_of
 SETS = {"busi": "benign-normal", "lgg": "", "hippocampus": "paper"}
 """Each with its preparation."""
 MOST_PLANES = 80
-FIT_THRESHOLDS = np.arange(0.30, 0.81, 0.05)
+FIT_THRESHOLDS = np.arange(0.30, 0.96, 0.05)
 _MIRROR: dict[str, Any] = {"smoothing": "mirror"}
 _HIRES: dict[str, Any] = {"method": "hirescam"}
 ROWS: dict[str, dict[str, Any]] = {
