@@ -16,7 +16,7 @@ from napari_refit.io.datasets import DATASETS, Preparation, SplitParams
 from napari_refit.io.datasets import Declaration as DatasetDeclaration
 from napari_refit.learn.fsss.params import FsssParams
 from napari_refit.learn.settings import TrainingParams
-from napari_refit.params import CamParams, Declaration, IntensityParams, declarations
+from napari_refit.params import CamParams, Declaration, FinishParams, IntensityParams, declarations
 from napari_refit.recipe import RefitParams
 from napari_refit.registry import FITS, SEGMENTERS
 
@@ -85,6 +85,7 @@ def parameters() -> str:
     parts += [group_section(entry.name, f"Segmenter: {entry.title}", entry.params) for entry in SEGMENTERS]
     parts.append(group_section("cam", "Response maps (CAM)", CamParams))
     parts += [group_section(entry.name, f"Fit: {entry.title}", entry.params) for entry in FITS]
+    parts.append(group_section("finish", "Finish", FinishParams))
     return "\n".join(parts)
 
 

@@ -1,8 +1,8 @@
-"""The parameters of the fits (see `napari_refit.params`)."""
+"""The parameters of the fits, and of what comes after them (see `napari_refit.params`)."""
 
 from __future__ import annotations
 
-from napari_refit.declare import Parameters, number
+from napari_refit.declare import Parameters, number, option
 
 
 class BoundaryParams(Parameters):
@@ -119,3 +119,27 @@ class AppearanceParams(Parameters):
         help="How many kinds of tissue the background is thought to be made of.",
         advanced=True,
     )
+
+
+class FinishParams(Parameters):
+    """The last touch on any fit's mask; each step is off by default."""
+
+    support: float = number(
+        0.0,
+        0.0,
+        1.0,
+        step=0.05,
+        title="Supported pieces",
+        help="A piece of the mask stays only if the response map somewhere in it reaches this fraction of its highest "
+        "value in the mask. 0: all stay; 1: the piece with the highest response alone.",
+    )
+    minimum_size: float = number(
+        0.0,
+        0.0,
+        1e6,
+        unit="mm² or mm³",
+        step=5,
+        title="Smallest piece",
+        help="Smaller pieces of the mask go; in pixels where the spacing is not known. 0: all stay.",
+    )
+    fill_holes: bool = option(False, title="Fill holes", help="Fill background that the mask surrounds.")

@@ -42,6 +42,7 @@ def gate_and_fit(
 
     A class that is hinted at passes the gate. ``memo`` and ``cancelled`` go to a fit that takes them.
     """
+    from napari_refit.fit.finishing import finish_mask
     from napari_refit.fit.hints import with_hints
     from napari_refit.fit.types import FitInput
 
@@ -84,11 +85,15 @@ def gate_and_fit(
         result = with_hints(result, clusters, hints, numbers)
     cam_mask = threshold_maps(maps, numbers, threshold).astype(dtype, copy=False)
     mask = np.asarray(result.mask).astype(dtype, copy=False)
+    finished = finish_mask(mask, maps, numbers, params.finish, spacing, hints)
+    message = result.message
+    if mask.any() and not finished.any():
+        message = "No piece of the mask is left: lower the support or the smallest size."
     if everything_open:
-        return FitOutcome(result.fitted, mask, cam_mask, result.message)
+        return FitOutcome(result.fitted, finished, cam_mask, message)
     fitted = np.zeros(response.maps.shape, np.float32)
     fitted[open_classes] = result.fitted
-    return FitOutcome(fitted, mask, cam_mask, result.message)
+    return FitOutcome(fitted, finished, cam_mask, message)
 
 
 def _of_targets(hints: NDArray[Any] | None, class_numbers: tuple[int, ...]) -> NDArray[Any] | None:

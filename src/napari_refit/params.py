@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import field_validator
 
 from napari_refit.declare import Declaration, Parameters, declarations, number, numbers, option, within
-from napari_refit.fit_params import AppearanceParams, BoundaryParams
+from napari_refit.fit_params import AppearanceParams, BoundaryParams, FinishParams
 
 __all__ = [
     "AppearanceParams",
@@ -19,6 +19,7 @@ __all__ = [
     "CamParams",
     "Declaration",
     "FelzenszwalbParams",
+    "FinishParams",
     "IntensityParams",
     "NetworkParams",
     "Parameters",

@@ -9,18 +9,18 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from napari_refit.params import CamParams, Declaration, IntensityParams, declarations, option
+from napari_refit.params import CamParams, Declaration, FinishParams, IntensityParams, declarations, option
 from napari_refit.presets import PRESETS
 from napari_refit.registry import FITS, SEGMENTERS
 
-GROUPS: tuple[str, ...] = ("intensity", "cam")
+GROUPS: tuple[str, ...] = ("intensity", "cam", "finish")
 
 
 class RefitParams(BaseModel):
     """Every parameter of a run.
 
     A parameter is addressed as ``group.name`` (``slic.n_segments``), or by its name alone (``threshold``)
-    where only one of the groups in use has it: intensity, the chosen segmenter, cam, the chosen fit.
+    where only one of the groups in use has it: intensity, the chosen segmenter, cam, the chosen fit, finish.
 
     Attributes
     ----------
@@ -28,7 +28,7 @@ class RefitParams(BaseModel):
         Names from the registries.
     axis : {"auto", "0", "1", "2"}
         Slice axis of whole-volume runs. auto: the axis of coarsest spacing, else the file's slowest.
-    intensity, cam : Parameters
+    intensity, cam, finish : Parameters
         Groups that every run has. Each registered segmenter and fit has a group of its own name.
 
     Raises
@@ -56,6 +56,7 @@ class RefitParams(BaseModel):
     )
     intensity: IntensityParams = Field(default_factory=IntensityParams)
     cam: CamParams = Field(default_factory=CamParams)
+    finish: FinishParams = Field(default_factory=FinishParams)
 
     @model_validator(mode="before")
     @classmethod
@@ -157,7 +158,7 @@ class RefitParams(BaseModel):
 
     def in_use(self) -> Iterator[tuple[str, Declaration]]:
         """Group and declaration of every parameter that this run reads."""
-        for group in ("intensity", self.segmenter, "cam", self.fit):
+        for group in ("intensity", self.segmenter, "cam", self.fit, "finish"):
             for declaration in declarations(group_models()[group]):
                 yield group, declaration
 
@@ -176,7 +177,11 @@ class RefitParams(BaseModel):
 
 def group_models() -> dict[str, type[BaseModel]]:
     """Every parameter group's model by name: the fixed ones, the segmenters', the fits'."""
-    models: dict[str, type[BaseModel]] = {"intensity": IntensityParams, "cam": CamParams}
+    models: dict[str, type[BaseModel]] = {
+        "intensity": IntensityParams,
+        "cam": CamParams,
+        "finish": FinishParams,
+    }
     models.update({entry.name: entry.params for entry in SEGMENTERS})
     models.update({entry.name: entry.params for entry in FITS})
     return models
@@ -221,7 +226,9 @@ def _locate(key: str, segmenter: str, fit: str) -> tuple[str, str]:
         if group in models and name in models[group].model_fields:
             return group, name
         raise ValueError(_unknown(key))
-    homes = [home for home in ("intensity", segmenter, "cam", fit) if key in models[home].model_fields]
+    homes = [
+        home for home in ("intensity", segmenter, "cam", fit, "finish") if key in models[home].model_fields
+    ]
     if len(homes) == 1:
         return homes[0], key
     if homes:

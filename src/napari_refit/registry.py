@@ -153,7 +153,7 @@ class Registry:
         return tuple(self._entries)
 
 
-RESERVED = frozenset({"intensity", "cam", "segmenter", "fit", "axis"})
+RESERVED = frozenset({"intensity", "cam", "finish", "segmenter", "fit", "axis"})
 SEGMENTERS = Registry("segmenter")
 FITS = Registry("fit")
 REGISTRIES = (SEGMENTERS, FITS)

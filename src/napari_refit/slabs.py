@@ -242,7 +242,7 @@ class Slabs:
         if any(plane is not None for plane in planes):
             nothing = np.zeros(responses[0].maps.shape[1:], np.uint8)
             hints = np.stack([nothing if plane is None else plane for plane in planes])
-        fit = (digest(params.fit, params.fit_params, params.cam.gate), content(hints))
+        fit = (digest(params.fit, params.fit_params, params.finish, params.cam.gate), content(hints))
         inputs = (_segment_digest(params), self._stages.response_key(slab.indices[0], params))
         key = ("fit", slab.indices[0], len(slab.indices), *inputs, fit)
 

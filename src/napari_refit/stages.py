@@ -176,7 +176,7 @@ class Stages:
 
         inputs = (self.segment_key(index, params), self.response_key(index, params))
         hints = self.hints(index)
-        key = (*inputs, digest(params.fit, params.fit_params), params.cam.gate, content(hints))
+        key = (*inputs, digest(params.fit, params.fit_params, params.finish), params.cam.gate, content(hints))
         place = ("fit", index)
         kept = self.cache.get(place)
         if kept is not None and kept.key == key:

@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from napari_refit.intensity import measure_range, normalise
+from napari_refit.params import FinishParams
 from napari_refit.study.cases import fitting_params, read_stack
 from napari_refit.study.methods import Method
 from napari_refit.study.pieces import OUTSIDE, RESPONDING
@@ -41,6 +42,7 @@ def _described(study: Study, method: Method) -> MethodInfo:
             "segmenter": params.segmenter,
             params.segmenter: params.segmenter_params.model_dump(),
             params.fit: params.fit_params.model_dump(exclude={"threshold"} if method.tuned else set()),
+            **({"finish": params.finish.model_dump()} if params.finish != FinishParams() else {}),
         }
     notes: list[str] = []
     if method.learner and study.pieces[0].source(method.learner) != OUTSIDE:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from napari_refit.io.datasets import Dataset, image_labels
 from napari_refit.io.datasets import Fold as Parts
+from napari_refit.params import FinishParams
 from napari_refit.recipe import RefitParams, digest
 from napari_refit.study.cases import (
     fitting_params,
@@ -41,6 +42,7 @@ from napari_refit.study.tuning import best_threshold, overlap_by_threshold
 
 OUTSIDE = "outside"
 RESPONDING = ("threshold", "refit")
+MASK_IS_FITTED = ("boundary", "appearance")
 
 
 class Pieces:
@@ -312,8 +314,11 @@ class Pieces:
 
     def _fitted(self, method: Method, opened: Opened, response: CaseResponse) -> NDArray[np.float32]:
         """Response maps after the fit: a mask is where they reach the threshold."""
-        if method.params.fit != "boundary":
-            raise ValueError(f"no threshold is chosen for fit {method.params.fit!r}, only for 'boundary'")
+        if method.params.fit not in MASK_IS_FITTED or method.params.finish != FinishParams():
+            fits = " or ".join(MASK_IS_FITTED)
+            raise ValueError(
+                f"no threshold is chosen for fit {method.params.fit!r}: only for {fits}, unfinished"
+            )
         fitted = np.zeros(response.maps.shape, np.float32)
 
         def take(positions: dict[int, int], result: Any) -> None:
@@ -383,9 +388,8 @@ class Pieces:
     def _digest(self, params: RefitParams, kind: str) -> str:
         if kind == "threshold":
             return digest(float(params.fit_params.threshold))
-        return digest(
-            params.intensity, params.segmenter, params.segmenter_params, params.fit, params.fit_params
-        )
+        fit = (params.fit, params.fit_params, *([params.finish] if params.finish != FinishParams() else []))
+        return digest(params.intensity, params.segmenter, params.segmenter_params, *fit)
 
 
 def _some(names: list[str], limit: int) -> tuple[str, ...]:

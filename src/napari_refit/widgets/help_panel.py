@@ -40,10 +40,12 @@ SECTIONS = (
         "The class activation map: which parts of the slice speak for the class. It is the response map.",
     ),
     (
-        "BoundaryFit",
-        "A cluster stays if enough of it lies where the response map reaches the threshold; all others turn "
-        "background. With a spread, clusters of like colour that touch even out their responses first. With a "
-        "tolerance, the background also floods across the border of two clusters of nearly the same colour.",
+        "Fit",
+        "BoundaryFit: a cluster stays if enough of it lies where the response map reaches the threshold; all others "
+        "turn background. With a spread, clusters of like colour that touch even out their responses first. With a "
+        "tolerance, the background also floods across the border of two clusters of nearly the same colour. Graph cut "
+        "by appearance: the outline follows edges, and clusters go with what they look like. Finish: which pieces "
+        "of the mask stay, and whether holes are filled.",
     ),
     (
         "Refined labels",
@@ -87,7 +89,7 @@ def help_html(palette: Colors) -> str:
         "Data": [("", params.IntensityParams)],
         "USS": [(entry.title, entry.params) for entry in SEGMENTERS],
         "CAM": [("", params.CamParams)],
-        "BoundaryFit": [(entry.title if len(FITS.names) > 1 else "", entry.params) for entry in FITS],
+        "Fit": [*((entry.title, entry.params) for entry in FITS), ("Finish", params.FinishParams)],
     }
     for title, text in SECTIONS:
         parts.append(f"<h3>{escape(title)}</h3><p>{escape(text)}</p>")
