@@ -139,8 +139,8 @@ class ReFitDock(Dock):
             labelled("Ground truth", self.truth, CHOOSER_LABEL_WIDTH),
             self.chooser,
             self.sections,
-            self.hints_section,
             self.scores_section,
+            self.hints_section,
         )
         self._lay_out(widgets, self.footer, self.toolbar)
 
