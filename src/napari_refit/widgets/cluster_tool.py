@@ -15,7 +15,7 @@ from napari_refit.planes import PlaneIndex
 from napari_refit.widgets.layers import MARK, Outputs
 from napari_refit.widgets.levels import Levels
 from napari_refit.widgets.live import LiveLoop, Task
-from napari_refit.widgets.planes import expression, geometry
+from napari_refit.widgets.planes import expression, geometry, places
 from napari_refit.widgets.watching import Connections
 
 ROLE = "cursor"
@@ -58,7 +58,7 @@ class ClusterTool(QObject):
         self._session = session
         self._viewer = session.viewer
         self._outline: Any = None
-        self._outlined: tuple[PlaneIndex, int] | None = None
+        self._outlined: tuple[PlaneIndex, int, int] | None = None
         self._grip: Any = None
         self._levels: Levels | None = None
         self._loop = LiveLoop(self)
@@ -79,11 +79,8 @@ class ClusterTool(QObject):
             return
         self._viewer.layers.selection.active = labels
         labels.mode = "pan_zoom"
-        self._grip, labels.mouse_pan, labels.mouse_zoom = (
-            (labels, labels.mouse_pan, labels.mouse_zoom),
-            False,
-            False,
-        )
+        self._grip = (labels, labels.mouse_pan, labels.mouse_zoom)
+        labels.mouse_pan = labels.mouse_zoom = False
         for callbacks, function in (
             (self._viewer.mouse_drag_callbacks, self._on_drag),
             (self._viewer.mouse_move_callbacks, self._on_move),
@@ -168,7 +165,7 @@ class ClusterTool(QObject):
             while True:
                 if region is not None and region not in done:
                     done.add(region)
-                    _set(labels, index, self._regions() == region, value)
+                    labels.data_setitem(places(index, labels.ndim, self._regions() == region), value)
                 yield
                 if event.type != "mouse_move" or self._regions() is None:
                     break
@@ -181,7 +178,8 @@ class ClusterTool(QObject):
         if number == 0:
             self.said.emit("There is no class here to clear.")
             return
-        _set(labels, index, labels.data[expression(index, labels.ndim)] == number, 0)
+        inside = labels.data[expression(index, labels.ndim)] == number
+        labels.data_setitem(places(index, labels.ndim, inside), 0)
         self.clicked.emit()
 
     def _on_move(self, viewer: Any, event: Any) -> None:
@@ -234,7 +232,7 @@ class ClusterTool(QObject):
         if not self.on:
             return
         plane = self._session.plane
-        shown = None if region is None or plane is None else (plane.index, region + self.level * 10**9)
+        shown = None if region is None or plane is None else (plane.index, self.level, region)
         if shown == self._outlined:
             return
         if self._outline is None or self._outline not in self._viewer.layers:
@@ -265,12 +263,3 @@ class ClusterTool(QObject):
             self._viewer.add_layer(layer)
             selection.active = self._labels
         return layer
-
-
-def _set(labels: Any, index: PlaneIndex, where: NDArray[np.bool_], value: int) -> None:
-    """Give pixels of a plane a value, as an undo step."""
-    cut = dict(index)
-    places = iter(np.nonzero(where))
-    count = int(where.sum())
-    full = tuple(np.full(count, cut[axis]) if axis in cut else next(places) for axis in range(labels.ndim))
-    labels.data_setitem(full, value)

@@ -6,13 +6,12 @@ from typing import Any
 
 import numpy as np
 from napari.layers import Labels
-from napari.utils.colormaps import DirectLabelColormap
 from qtpy.QtCore import QObject, Signal
 
 from napari_refit.fit.hints import BACKGROUND_HINT
 from napari_refit.widgets.effort import Effort
-from napari_refit.widgets.layers import CLASS_COLORS, MARK
-from napari_refit.widgets.planes import expression, geometry, grid_shape
+from napari_refit.widgets.layers import MARK, class_colors
+from napari_refit.widgets.planes import adopt_geometry, expression, geometry, grid_shape, places
 from napari_refit.widgets.watching import LabelsWatch
 
 ROLE = "hints"
@@ -113,23 +112,13 @@ class Hinting(QObject):
         layer = self.layer
         if layer is None:
             return
-        where = expression(index, layer.ndim)
-        places = np.nonzero(layer.data[where])
-        if len(places[0]):
-            found = iter(places)
-            cut = dict(index)
-            full = tuple(
-                np.full(len(places[0]), cut[axis]) if axis in cut else next(found)
-                for axis in range(layer.ndim)
-            )
-            layer.data_setitem(full, np.zeros(len(places[0]), layer.data.dtype))
+        hinted = layer.data[expression(index, layer.ndim)] != 0
+        layer.data_setitem(places(index, layer.ndim, hinted), ERASE)
 
     def move(self) -> None:
         """The image's scale or affine changed."""
         if self.layer is not None:
-            for key, value in geometry(self._image).items():
-                if key not in ("metadata", "axis_labels"):
-                    setattr(self.layer, key, value)
+            adopt_geometry(self.layer, self._image)
 
     def forget(self, layer: Any) -> None:
         """A layer was removed from the viewer."""
@@ -157,7 +146,7 @@ class Hinting(QObject):
             np.zeros(grid_shape(self._image), np.uint8),
             name=f"hints · {self._image.name}",
             opacity=0.9,
-            colormap=hint_colors(),
+            colormap=class_colors({BACKGROUND_HINT: BACKGROUND_COLOR}),
             **place,
         )
         layer.brush_size = BRUSH
@@ -172,12 +161,3 @@ class Hinting(QObject):
             self.effort.note("stroke")
             self.effort_changed.emit()
         self.changed.emit()
-
-
-def hint_colors() -> DirectLabelColormap:
-    """Classes as in the refined labels, the background red."""
-    colors: dict[int | None, str] = {0: "transparent", None: CLASS_COLORS[0]}
-    for number in range(1, BACKGROUND_HINT):
-        colors[number] = CLASS_COLORS[(number - 1) % len(CLASS_COLORS)]
-    colors[BACKGROUND_HINT] = BACKGROUND_COLOR
-    return DirectLabelColormap(color_dict=colors)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from napari_refit.planes import PlaneIndex
 from napari_refit.widgets.locks import Locks, write_plane
-from napari_refit.widgets.planes import expression, finest, geometry, grid_shape
+from napari_refit.widgets.planes import adopt_geometry, expression, finest, geometry, grid_shape
 from napari_refit.widgets.scores import ScoreBook
 from napari_refit.widgets.workbench import VolumeDone
 
@@ -121,9 +121,7 @@ class Outputs:
     def adopt_geometry(self) -> None:
         """Move the layers where the image is now."""
         for layer in self.all_made():
-            for key, value in geometry(self.image).items():
-                if key not in ("metadata", "axis_labels"):
-                    setattr(layer, key, value)
+            adopt_geometry(layer, self.image)
 
     def remove(self) -> None:
         """Take the layers away, but never labels that the user painted."""
@@ -318,12 +316,12 @@ def role_of(layer: Any) -> str:
     return str(mark.get("role", "")) if isinstance(mark, dict) else ""
 
 
-def class_colors() -> DirectLabelColormap:
-    """Colours of class numbers, the same in every layer and session."""
+def class_colors(special: Mapping[int, str] | None = None) -> DirectLabelColormap:
+    """Colours of class numbers, the same in every layer and session; ``special`` numbers have colours of their own."""
     colors: dict[int | None, str] = {0: "transparent", None: CLASS_COLORS[0]}
     for number in range(1, 256):
         colors[number] = CLASS_COLORS[(number - 1) % len(CLASS_COLORS)]
-    return DirectLabelColormap(color_dict=colors)
+    return DirectLabelColormap(color_dict={**colors, **(special or {})})
 
 
 def _same_memory(one: NDArray[Any], other: NDArray[Any]) -> bool:

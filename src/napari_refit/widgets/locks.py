@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_refit.planes import PlaneIndex
-from napari_refit.widgets.planes import expression, take
+from napari_refit.widgets.planes import expression, places, take
 
 MOST_PLANES_OF_ONE_STROKE = 512
 
@@ -171,11 +171,8 @@ def write_plane(
         values = np.where(protected, current, values)
     changed = not np.array_equal(current, values)
     if changed and (undoable or locks.was_painted(index)):
-        rows, columns = np.nonzero(current != values)
-        places = iter((rows, columns))
-        cut = dict(index)
-        where = tuple(np.full(len(rows), cut[axis]) if axis in cut else next(places) for axis in range(ndim))
-        layer.data_setitem(where, values[rows, columns], refresh=False)
+        different = current != values
+        layer.data_setitem(places(index, ndim, different), values[different], refresh=False)
     elif changed:
         layer.data[expression(index, ndim)] = values
     locks.note_written(index, values)

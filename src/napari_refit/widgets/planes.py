@@ -175,6 +175,26 @@ def expression(index: PlaneIndex, ndim: int) -> tuple[int | slice, ...]:
     return tuple(cut.get(axis, slice(None)) for axis in range(ndim))
 
 
+def places(index: PlaneIndex, ndim: int, where: NDArray[np.bool_]) -> tuple[NDArray[np.intp], ...]:
+    """The places in the whole array of the pixels of a plane that ``where`` marks, as ``data_setitem`` takes them.
+
+    Examples
+    --------
+    >>> [part.tolist() for part in places(((1, 7),), 3, np.array([[False, True], [True, False]]))]
+    [[0, 1], [7, 7], [1, 0]]
+    """
+    found, cut = np.nonzero(where), dict(index)
+    shown = iter(found)
+    return tuple(np.full(len(found[0]), cut[axis]) if axis in cut else next(shown) for axis in range(ndim))
+
+
+def adopt_geometry(layer: Any, source: Any) -> None:
+    """Move a layer to where another one is; its metadata and axis labels stay."""
+    for key, value in geometry(source).items():
+        if key not in ("metadata", "axis_labels"):
+            setattr(layer, key, value)
+
+
 def stack_expression(plane: OpenPlane, ndim: int) -> tuple[int | slice, ...]:
     """The index expression of the volume that a plane belongs to: extra axes stay where they are."""
     return tuple(
