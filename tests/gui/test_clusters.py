@@ -157,6 +157,19 @@ def test_the_tool_is_put_down_by_whatever_takes_its_place(hand):
     assert not tool.on
 
 
+def test_clusters_of_another_image_are_not_toggled(hand):
+    other = hand.viewer.add_image(hand.image.data[:, ::-1].copy(), name="other")
+    hand.dock.choose_image(other)
+    hand.settle()
+    hand.dock.toolbar.live.setChecked(False)
+    hand.dock.choose_image(hand.image)
+    hand.settle()
+    assert regions(hand) is None
+    hand.dock.toolbar.live.setChecked(True)
+    hand.settle()
+    assert regions(hand) is not None
+
+
 def test_dock_closed_with_the_tool_in_the_hand(hand):
     tool = hand.session.hand.clusters
     hand.dock.shut_down()

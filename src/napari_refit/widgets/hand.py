@@ -47,6 +47,8 @@ class Hand(QObject):
     def open(self, image: Any) -> None:
         """Another image is open."""
         self.clusters.put_down()
+        # Those of another image may be of a plane of the same index.
+        pass
         self.hints.open(image)
 
     def toggle_clusters(self, number: int) -> None:
