@@ -48,7 +48,7 @@ class Hand(QObject):
         """Another image is open."""
         self.clusters.put_down()
         # Those of another image may be of a plane of the same index.
-        pass
+        self.clusters.show(None)
         self.hints.open(image)
 
     def toggle_clusters(self, number: int) -> None:
