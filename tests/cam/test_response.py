@@ -244,6 +244,29 @@ def test_what_is_predicted(
     np.testing.assert_allclose(found.probabilities[0], expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("logits", "options", "predicted", "best"),
+    [
+        ([0.0, 0.4, 1.4], {"background": 0, "margins": [0, 0.5, 1.5]}, [True, False, False], False),
+        ([0.0, 0.6, 1.4], {"background": 0, "margins": [0, 0.5, 1.5]}, [False, True, False], True),
+        ([0.0, -1.0, -3.0], {"background": 0, "margins": [0, -2.0, -2.0]}, [False, True, False], True),
+        (
+            [0.2, -1.0, -3.0],
+            {"activation": "sigmoid", "margins": [0.3, -2.0, -2.0]},
+            [False, True, False],
+            True,
+        ),
+    ],
+)
+def test_a_class_is_there_from_its_margin_on(
+    logits: list[float], options: dict[str, object], predicted: list[bool], best: bool
+) -> None:
+    found = compute_responses(
+        constant(logits, **options), np.zeros((2, 8, 8)), (0, 1, 2, PREDICTED), CamParams()
+    )
+    assert found.predicted.tolist() == [[*predicted, best]] * 2
+
+
 def test_the_predicted_class_is_chosen_plane_by_plane(tiny: Tiny) -> None:
     module = tiny()
     planes = np.concatenate([np.random.default_rng(3).random((6, 16, 16)), np.zeros((2, 16, 16))])

@@ -336,6 +336,7 @@ def test_without_validation_patients_the_last_epoch_is_taken(quick: Quick, blobs
     assert report["validation"] is None
     assert report["best_epoch"] == 2
     assert report["temperature"] == 1
+    assert report["margins"] == {"background": 0, "blob": 0}
 
 
 @pytest.mark.parametrize(

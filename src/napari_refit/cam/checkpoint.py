@@ -6,6 +6,7 @@ Nothing here imports torch until weights are read or written, so a dock can list
 from __future__ import annotations
 
 import json
+import math
 import os
 import pickle
 import secrets
@@ -47,6 +48,9 @@ class CheckpointMetadata(BaseModel):
     in_channels : int
     mean, std : tuple of float
         Of the [0, 1] planes, one per channel or one for all.
+    margins : tuple of float
+        One per class: the class is said to be there where its logit, less the background's if there is one, is above
+        it (`napari_refit.learn.margins`). Empty: 0 for all.
     training : dict
         Summary of the training, free form.
     version : str
@@ -64,6 +68,7 @@ class CheckpointMetadata(BaseModel):
     in_channels: int = Field(3, ge=1, le=4096)
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
+    margins: tuple[float, ...] = ()
     training: dict[str, Any] = Field(default_factory=dict)
     version: str = ""
 
@@ -76,6 +81,10 @@ class CheckpointMetadata(BaseModel):
         for name, values in (("mean", self.mean), ("std", self.std)):
             if len(values) not in (1, self.in_channels):
                 raise ValueError(f"{name} has {len(values)} values for {self.in_channels} channels")
+        if len(self.margins) not in (0, len(self.classes)):
+            raise ValueError(f"margins has {len(self.margins)} values for {len(self.classes)} classes")
+        if not all(math.isfinite(value) for value in self.margins):
+            raise ValueError(f"margins must be finite, got {self.margins}")
         if min(self.std) <= 0:
             raise ValueError(f"std must be positive, got {self.std}")
         return self

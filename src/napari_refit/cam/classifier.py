@@ -49,6 +49,8 @@ class Classifier:
         Of planes in [0, 1]: one value per channel, or one for all.
     activation : {"softmax", "sigmoid"}, optional
         By default softmax, or sigmoid for a single logit.
+    margins : sequence of float, optional
+        A class is there where its logit, less the background's if there is one, is above its margin; by default 0.
     architecture, name : str
         For reports.
     checksum : str, optional
@@ -71,6 +73,7 @@ class Classifier:
         mean: Sequence[float] = (0.0,),
         std: Sequence[float] = (1.0,),
         activation: str | None = None,
+        margins: Sequence[float] = (),
         architecture: str = "",
         name: str = "",
         checksum: str | None = None,
@@ -92,6 +95,9 @@ class Classifier:
         self.activation = activation or ("sigmoid" if len(self.classes) == 1 else "softmax")
         if self.activation not in ("softmax", "sigmoid"):
             raise ValueError(f"activation must be softmax or sigmoid, got {activation!r}")
+        self.margins = tuple(float(value) for value in margins) or (0.0,) * len(self.classes)
+        if len(self.margins) != len(self.classes):
+            raise ValueError(f"margins has {len(self.margins)} values for {len(self.classes)} classes")
         self.architecture = architecture or type(module).__name__
         self.name = name or self.architecture
         self._checksum = checksum

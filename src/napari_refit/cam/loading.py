@@ -109,6 +109,7 @@ def _from_file(path: Path, arch: str | None, classes: Sequence[str] | None) -> C
         in_channels=metadata.in_channels,
         mean=metadata.mean,
         std=metadata.std,
+        margins=() if classes else metadata.margins,
         architecture=metadata.architecture,
         name=path.stem,
         checksum=_checksum(path),

@@ -44,9 +44,9 @@ class Responses:
         Of all classes, for the plane as it is at the scale nearest to 1: what the classifier believes does not depend
         on how its maps are averaged.
     predicted : bool array, shape (N, n)
-        Whether the classifier says that the class is there. Softmax: its logit is above the background's; without
-        a background, it is the highest. Sigmoid: its logit is above 0. For ``PREDICTED``: the most likely class
-        is not the background.
+        Whether the classifier says that the class is there. Softmax: its logit is above the background's by more than
+        the class's margin (`Classifier`: mostly 0); without a background, it is the highest. Sigmoid: its logit is
+        above the margin. For ``PREDICTED``: that is so for any class.
     layers : tuple of str
         The layers that the maps were read at; none where the network makes them itself.
     """
@@ -294,7 +294,9 @@ def _min_max(raw: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _predicted(classifier: Classifier, logits: np.ndarray, targets: Sequence[int]) -> np.ndarray:
-    best, background = logits.argmax(1), classifier.background
+    # The background's margin is 0, so that what is left is the margin to it.
+    logits, background = logits - np.array(classifier.margins, np.float32), classifier.background
+    best = logits.argmax(1)
     columns = []
     for index in targets:
         if classifier.activation == "sigmoid":

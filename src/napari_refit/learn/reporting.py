@@ -17,6 +17,7 @@ from napari_refit.cam.checkpoint import CheckpointMetadata, save_checkpoint
 from napari_refit.cam.classifier import Classifier
 from napari_refit.io.sidecar import plain
 from napari_refit.learn import scores
+from napari_refit.learn.margins import presence_margins
 from napari_refit.learn.samples import Samples
 from napari_refit.learn.splits import Split
 
@@ -110,12 +111,22 @@ def make_result(run: Run) -> TrainingResult:
     logits = np.full(run.shown.shape, np.nan, np.float32)
     for part in split.untrained.values():
         logits[part] = run.answers(part)
-    temperature = 1.0
+    temperature, margins = 1.0, (0.0,) * run.shown.shape[1]
+    if len(split.validation):
+        margins = presence_margins(
+            logits[split.validation],
+            run.shown[split.validation],
+            [samples.patients[index] for index in split.validation],
+            background=run.background,
+            exclusive=run.exclusive,
+            seed=params.seed,
+        )
     if params.temperature_scaling and len(split.validation):
         chosen = split.validation
         temperature = scores.best_temperature(logits[chosen], run.shown[chosen], run.exclusive)
     measured = {
         "temperature": temperature,
+        "margins": dict(zip(samples.classes, margins, strict=True)),
         **{name: _scores(run, part, logits, temperature) for name, part in split.untrained.items()},
     }
     classifier, metadata = described(
@@ -126,6 +137,7 @@ def make_result(run: Run) -> TrainingResult:
         classes=samples.classes,
         background=run.background,
         activation="softmax" if run.exclusive else "sigmoid",
+        margins=margins,
     )
     return TrainingResult(classifier, metadata, split, logits)
 
@@ -139,6 +151,7 @@ def described(
     classes: tuple[str, ...],
     background: int | None,
     activation: Literal["softmax", "sigmoid"],
+    margins: tuple[float, ...] = (),
     data: Mapping[str, Any] | None = None,
     libraries: Sequence[str] = ("torch", "torchvision", "numpy"),
 ) -> tuple[Classifier, CheckpointMetadata]:
@@ -153,7 +166,7 @@ def described(
         What is reported of the images of a part (see `part_summary`).
     measured : mapping
         Scores of the report.
-    classes, background, activation
+    classes, background, activation, margins
         Of the classifier.
     data : mapping, optional
         More to say of the images.
@@ -192,6 +205,7 @@ def described(
         in_channels=run.channels,
         mean=run.mean,
         std=run.std,
+        margins=margins,
         training=plain(training),
         version=version("napari-refit"),
     )
@@ -208,6 +222,7 @@ def described_classifier(network: nn.Module, metadata: CheckpointMetadata) -> Cl
         in_channels=metadata.in_channels,
         mean=metadata.mean,
         std=metadata.std,
+        margins=metadata.margins,
         activation=metadata.activation,
         architecture=metadata.architecture,
     )
