@@ -15,6 +15,7 @@ ORDER = (
     "Response maps",
     "BoundaryFit",
     "Graph cut",
+    "Other fits",
     "USS network",
     "Volumes",
     "Pipeline",

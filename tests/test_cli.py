@@ -55,6 +55,23 @@ def errors(capsys):
     return [line for line in captured if line.startswith("napari-refit: error: ")]
 
 
+@pytest.mark.parametrize(
+    ("fit", "settings"),
+    [
+        ("hierarchy", ["hierarchy.smoothness=0.2", "hierarchy.threshold=0.6"]),
+        ("partition_ensemble", ["slic_clusters=40,90", "with_watershed=true", "felzenszwalb.min_size=10"]),
+    ],
+)
+def test_every_fit_is_chosen_by_name(scan, tmp_path, fit, settings):
+    out = tmp_path / "out"
+    chosen = [part for text in (f"fit={fit}", *settings, "slic.n_segments=60") for part in ("--set", text)]
+    arguments = ("--response", scan["response"], "--truth", scan["truth"], "--out", out)
+    assert run("refine", scan["image"], *arguments, *chosen) == 0
+    report = json.loads((out / "image_refined.refit.json").read_text())
+    assert report["parameters"]["fit"] == fit
+    assert report["metrics"]["refined"]["dice"] > 0.8
+
+
 def test_refine_writes_labels_sidecar_report_and_picture(scan, tmp_path, capsys):
     out = tmp_path / "out"
     assert refine(scan, out, "--truth", scan["truth"], "--panels") == 0

@@ -96,10 +96,17 @@ def number(
     )
 
 
-def numbers(default: tuple[float, ...], *, title: str, help: str, advanced: bool = False) -> Any:  # noqa: A002
-    """Declare several numbers, at least one, of type ``tuple[Annotated[float, within(low, high)], ...]``."""
+def numbers(
+    default: tuple[float, ...],
+    *,
+    title: str,
+    help: str,  # noqa: A002
+    advanced: bool = False,
+    least: int = 1,
+) -> Any:
+    """Declare several numbers, at least so many, of type ``tuple[Annotated[float, within(low, high)], ...]``."""
     extra: Any = {"advanced": advanced}
-    return Field(default, min_length=1, title=title, description=help, json_schema_extra=extra)
+    return Field(default, min_length=least, title=title, description=help, json_schema_extra=extra)
 
 
 def within(low: float, high: float) -> Any:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from napari_refit.declare import Parameters, number, option
+from typing import Annotated
+
+from pydantic import field_validator
+
+from napari_refit.declare import Parameters, number, numbers, option, within
 
 
 class BoundaryParams(Parameters):
@@ -117,6 +121,111 @@ class AppearanceParams(Parameters):
         step=1,
         title="Kinds of background",
         help="How many kinds of tissue the background is thought to be made of.",
+        advanced=True,
+    )
+
+
+class PartitionEnsembleParams(Parameters):
+    """The mean over several partitions of the mean response of each cluster.
+
+    The chosen segmenter's clusters are one of the partitions; each segmenter has the parameters of its own group.
+    """
+
+    threshold: float = number(
+        0.65, 0.0, 1.0, step=0.01, title="Threshold (τ)", help="The mask is where the mean is at least this."
+    )
+    spread: float = number(
+        10.0,
+        0.0,
+        1000.0,
+        step=1,
+        title="Spread",
+        help="How strongly the response spreads between touching clusters of like colour, in each partition. "
+        "0: not at all.",
+    )
+    slic_clusters: tuple[Annotated[float, within(2, 20000)], ...] = numbers(
+        (100.0, 400.0),
+        least=0,
+        title="SLIC partitions",
+        help="About how many clusters SLIC cuts a slice into, each number a partition of its own, besides the one of "
+        "slic.n_segments. Empty: no SLIC, unless it is the chosen segmenter.",
+    )
+    with_quickshift: bool = option(
+        True, title="Quickshift", help="Whether Quickshift makes one of the partitions."
+    )
+    with_felzenszwalb: bool = option(
+        True, title="Felzenszwalb", help="Whether Felzenszwalb's method makes one of the partitions."
+    )
+    with_watershed: bool = option(
+        False, title="Compact watershed", help="Whether the compact watershed makes one of the partitions."
+    )
+    others: tuple[str, ...] = option(
+        (),
+        title="Other segmenters",
+        help="Names of more segmenters that make a partition each, such as network or one of your own.",
+        advanced=True,
+    )
+
+    @field_validator("slic_clusters")
+    @classmethod
+    def _whole_numbers(cls, clusters: tuple[float, ...]) -> tuple[float, ...]:
+        return tuple(sorted({float(round(number)) for number in clusters}))
+
+    @field_validator("others")
+    @classmethod
+    def _known(cls, others: tuple[str, ...]) -> tuple[str, ...]:
+        from napari_refit.registry import SEGMENTERS
+
+        for name in others:
+            SEGMENTERS[name]
+        return others
+
+
+class HierarchyParams(Parameters):
+    """The best regions out of a tree in which clusters merge: eq. (1) at every scale at once."""
+
+    threshold: float = number(
+        0.7,
+        0.0,
+        1.0,
+        step=0.01,
+        title="Threshold (τ)",
+        help="A region counts for the mask as far as its mean response is above it.",
+    )
+    spread: float = number(
+        10.0,
+        0.0,
+        1000.0,
+        step=1,
+        title="Spread",
+        help="How strongly the response spreads between touching clusters of like colour beforehand. 0: not at all.",
+    )
+    smoothness: float = number(
+        0.1,
+        0.0,
+        10.0,
+        step=0.01,
+        title="Smoothness",
+        help="What the outline of a region costs where the image has no edge. Higher: larger regions with simpler "
+        "outlines. 0, with a cost of 0: each cluster by itself.",
+    )
+    region_cost: float = number(
+        0.0,
+        0.0,
+        100.0,
+        step=0.05,
+        title="Cost of a region",
+        help="What each region costs besides, in the size of a mean cluster: small pieces vanish, gaps are bridged.",
+    )
+    contrast: float = number(
+        0.4,
+        0.05,
+        10.0,
+        step=0.05,
+        log=True,
+        title="Edge contrast",
+        help="How much touching clusters must differ for the outline between them to cost little: a multiple of what "
+        "is usual in the image.",
         advanced=True,
     )
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,9 @@ from napari_refit.recipe import RefitParams
 from napari_refit.registry import FITS
 from napari_refit.responses import PlaneResponse
 from napari_refit.segmenting import accepted
+
+if TYPE_CHECKING:
+    from napari_refit.fit.types import Partition
 
 
 @dataclass(frozen=True)
@@ -35,12 +38,14 @@ def gate_and_fit(
     spacing: tuple[float, ...] | None,
     *,
     hints: NDArray[Any] | None = None,
+    partitions: tuple[Partition, ...] = (),
     memo: Memo = forgetful,
     cancelled: Callable[[], bool] | None = None,
 ) -> FitOutcome:
     """Run the chosen fit on the classes that the gate lets through.
 
-    A class that is hinted at passes the gate. ``memo`` and ``cancelled`` go to a fit that takes them.
+    A class that is hinted at passes the gate. ``partitions`` are those of
+    `RefitParams.partitions`. ``memo`` and ``cancelled`` go to a fit that takes them.
     """
     from napari_refit.fit.finishing import finish_mask
     from napari_refit.fit.hints import with_hints
@@ -67,7 +72,7 @@ def gate_and_fit(
     entry = FITS[params.fit]
     function = entry.function
     classes = tuple(open_classes)
-    options = accepted(function, memo=lambda key, compute: memo((classes, key), compute), cancelled=cancelled)
+    options = accepted(function, memo=_of_classes(memo, classes), cancelled=cancelled)
     result = function(
         FitInput(
             response=maps,
@@ -77,6 +82,7 @@ def gate_and_fit(
             spacing=spacing,
             hints=hints,
             class_numbers=numbers,
+            partitions=tuple(replace(each, memo=_of_classes(each.memo, classes)) for each in partitions),
         ),
         params.fit_params,
         **options,
@@ -94,6 +100,11 @@ def gate_and_fit(
     fitted = np.zeros(response.maps.shape, np.float32)
     fitted[open_classes] = result.fitted
     return FitOutcome(fitted, finished, cam_mask, message)
+
+
+def _of_classes(memo: Memo, classes: tuple[int, ...]) -> Memo:
+    """The part of a memo that belongs to those classes that the gate lets through."""
+    return lambda key, compute: memo((classes, key), compute)
 
 
 def _of_targets(hints: NDArray[Any] | None, class_numbers: tuple[int, ...]) -> NDArray[Any] | None:

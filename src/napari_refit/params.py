@@ -11,7 +11,13 @@ from typing import Annotated, Literal
 from pydantic import field_validator
 
 from napari_refit.declare import Declaration, Parameters, declarations, number, numbers, option, within
-from napari_refit.fit_params import AppearanceParams, BoundaryParams, FinishParams
+from napari_refit.fit_params import (
+    AppearanceParams,
+    BoundaryParams,
+    FinishParams,
+    HierarchyParams,
+    PartitionEnsembleParams,
+)
 
 __all__ = [
     "AppearanceParams",
@@ -20,9 +26,11 @@ __all__ = [
     "Declaration",
     "FelzenszwalbParams",
     "FinishParams",
+    "HierarchyParams",
     "IntensityParams",
     "NetworkParams",
     "Parameters",
+    "PartitionEnsembleParams",
     "QuickshiftParams",
     "SlicParams",
     "WatershedParams",

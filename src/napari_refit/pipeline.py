@@ -244,6 +244,8 @@ class Refit:
         run = Run(Watch(cancelled=cancelled), prepares=False)
         # The likeliest by itself: it is ready soonest, and shows how much a plane takes.
         n_bytes = array_bytes(refine_plane(self.stages, indices[0], self.params, run))
+        for each in self.params.partitions()[1:]:
+            n_bytes += array_bytes(self.stages.cache.get(self.stages.segment_key(indices[0], each)))
         indices = indices[: max(1, self.stages.cache.budget // 2 // n_bytes)]
         batch = self.params.cam.batch_size
         for first in range(1, len(indices), batch):

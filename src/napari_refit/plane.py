@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +16,9 @@ from napari_refit.responses import PlaneResponse
 from napari_refit.results import SliceResult
 from napari_refit.segmenting import Segments, segment, shows_its_work
 from napari_refit.stages import Run, Stages
+
+if TYPE_CHECKING:
+    from napari_refit.fit.types import Partition
 
 COARSE_AFTER = 0.1
 """Seconds; what is expected to take longer gets a coarse answer first."""
@@ -89,6 +93,7 @@ def _coarse_plane(
     if response is None:
         return enlarged(_result(small, segments, None, None, run), image)
     hints = stages.hints(index)
+    partitions = _coarse_partitions(stages, index, small, segments.clusters, params, run)
     outcome = gate_and_fit(
         response,
         segments.clusters,
@@ -97,9 +102,34 @@ def _coarse_plane(
         half,
         None,
         hints=None if hints is None else hints[::FACTOR, ::FACTOR],
+        partitions=partitions,
         cancelled=run.watch.cancelled,
     )
     return enlarged(_result(small, segments, response, outcome, run), image)
+
+
+def _coarse_partitions(
+    stages: Stages,
+    index: PlaneIndex,
+    small: NDArray[np.float32],
+    clusters: NDArray[np.int32],
+    params: RefitParams,
+    run: Run,
+) -> tuple[Partition, ...]:
+    """The chosen segmenter's ``clusters``, and the others that the fit asks for; those that are there only shrink."""
+    from napari_refit.fit.types import Partition
+    from napari_refit.uss.edges import connected_clusters
+
+    found = [Partition(clusters)]
+    for each in params.partitions()[1:]:
+        kept = stages.cache.get(stages.segment_key(index, each))
+        if kept is not None:
+            found.append(Partition(connected_clusters(kept.clusters[::FACTOR, ::FACTOR])))
+            continue
+        half = each.model_copy(update={each.segmenter: coarser(each.segmenter_params)})
+        quiet = replace(run.watch, on_state=None)
+        found.append(Partition(segment(small, half, quiet, stages.device).clusters))
+    return tuple(found) if len(found) > 1 else ()
 
 
 def _coarse_response(

@@ -93,6 +93,40 @@ class RefitParams(BaseModel):
         """The chosen fit's parameters."""
         return self.of(self.fit)
 
+    def partitions(self) -> tuple[RefitParams, ...]:
+        """One set of parameters for each partition that the chosen fit looks at, each with a segmenter of its own.
+
+        These parameters come first; nothing where the fit looks at no more than the chosen segmenter's clusters. A
+        segmenter that can makes supervoxels where the chosen one does.
+
+        Examples
+        --------
+        >>> params = RefitParams(fit="partition_ensemble", slic_clusters=(50,), with_watershed=True)
+        >>> [each.segmenter for each in params.partitions()]
+        ['slic', 'slic', 'quickshift', 'felzenszwalb', 'watershed']
+        """
+        asked = FITS[self.fit].asked(self.fit_params)
+        if not asked:
+            return ()
+        across = getattr(self.segmenter_params, "supervoxels", False)
+        found = {digest(self.segmenter, self.segmenter_params): self}
+        for name, changes in asked:
+            fields, group = SEGMENTERS[name].params.model_fields, self.of(name)
+            different = {**changes, **({"supervoxels": across} if "supervoxels" in fields else {})}
+            group = group.model_copy(update=different)
+            each = self.model_copy(update={"segmenter": name, name: group})
+            found.setdefault(digest(name, group), each)
+        return tuple(found.values())
+
+    def segmenters(self) -> tuple[str, ...]:
+        """The chosen segmenter, and others that the fit asks for."""
+        return tuple(dict.fromkeys([self.segmenter, *(each.segmenter for each in self.partitions())]))
+
+    def clustering(self) -> tuple[object, ...]:
+        """Everything that the clusters of all partitions depend on, for cache keys."""
+        cut = ((each.segmenter, each.segmenter_params) for each in self.partitions() or (self,))
+        return (self.intensity, *(part for each in cut for part in each))
+
     def replace(self, **changes: Any) -> RefitParams:
         """A copy with some parameters changed; keys as in the class's description.
 
@@ -158,7 +192,7 @@ class RefitParams(BaseModel):
 
     def in_use(self) -> Iterator[tuple[str, Declaration]]:
         """Group and declaration of every parameter that this run reads."""
-        for group in ("intensity", self.segmenter, "cam", self.fit, "finish"):
+        for group in ("intensity", *self.segmenters(), "cam", self.fit, "finish"):
             for declaration in declarations(group_models()[group]):
                 yield group, declaration
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -35,6 +35,10 @@ class Entry:
     takes_hints : bool
         Of a fit: whether it looks at `napari_refit.fit.FitInput.hints`. Where it does not, the clusters that
         are hinted at are set after it.
+    partitions : callable, str or None
+        Of a fit that looks at more partitions than the chosen segmenter's: ``function(params)``, given the fit's
+        parameters, returns the segmenter of each and what differs from the parameters of that segmenter's group. The
+        clusters come as `napari_refit.fit.FitInput.partitions`.
     """
 
     name: str
@@ -43,6 +47,7 @@ class Entry:
     target: Callable[..., Any] | str
     volume: Callable[..., Any] | str | None = None
     takes_hints: bool = False
+    partitions: Callable[..., Any] | str | None = None
 
     @property
     def function(self) -> Callable[..., Any]:
@@ -61,6 +66,13 @@ class Entry:
         if self.volume is None:
             raise ValueError(f"{self.name!r} makes no supervoxels")
         return _imported(self.volume)
+
+    def asked(self, params: BaseModel) -> Sequence[tuple[str, Mapping[str, Any]]]:
+        """The partitions that it asks for besides the chosen segmenter's clusters."""
+        if self.partitions is None:
+            return ()
+        asked: Sequence[tuple[str, Mapping[str, Any]]] = _imported(self.partitions)(params)
+        return asked
 
 
 def _imported(target: Callable[..., Any] | str) -> Callable[..., Any]:
@@ -92,6 +104,7 @@ class Registry:
         title: str = "",
         volume: Callable[..., Any] | str | None = None,
         takes_hints: bool = False,
+        partitions: Callable[..., Any] | str | None = None,
     ) -> Entry:
         """Add an entry, or replace the one of that name.
 
@@ -108,6 +121,8 @@ class Registry:
         volume : callable or str, optional
             The function for supervoxels.
         takes_hints : bool
+            See `Entry`.
+        partitions : callable or str, optional
             See `Entry`.
 
         Raises
@@ -126,7 +141,13 @@ class Registry:
         if params is not None and not (isinstance(params, type) and issubclass(params, BaseModel)):
             raise TypeError(f"{self.kind} {name!r}: params must be a pydantic model class, got {params!r}")
         entry = Entry(
-            name, title or name.replace("_", " "), params or NoParams, function, volume, takes_hints
+            name,
+            title or name.replace("_", " "),
+            params or NoParams,
+            function,
+            volume,
+            takes_hints,
+            partitions,
         )
         self._entries[name] = entry
         return entry
@@ -193,6 +214,20 @@ FITS.register(
     "Graph cut by appearance",
     takes_hints=True,
 )
+FITS.register(
+    "hierarchy",
+    "napari_refit.fit.hierarchy:hierarchy_fit",
+    params.HierarchyParams,
+    "Best regions of a tree",
+    takes_hints=True,
+)
+FITS.register(
+    "partition_ensemble",
+    "napari_refit.fit.partition_ensemble:partition_ensemble_fit",
+    params.PartitionEnsembleParams,
+    "Mean of several partitions",
+    partitions="napari_refit.fit.partition_ensemble:partitions",
+)
 
 
 def register_segmenter(
@@ -242,6 +277,7 @@ def register_fit(
     params: type[BaseModel] | None = None,
     *,
     takes_hints: bool = False,
+    partitions: Callable[..., Any] | None = None,
 ) -> Entry:
     """Add a fit; it appears wherever BoundaryFit does.
 
@@ -256,9 +292,11 @@ def register_fit(
         A pydantic model that declares its parameters.
     takes_hints : bool
         Whether it looks at the user's hints (see `Entry`).
+    partitions : callable, optional
+        Which partitions it looks at besides the chosen segmenter's clusters (see `Entry`).
 
     Returns
     -------
     Entry
     """
-    return FITS.register(name, function, params, takes_hints=takes_hints)
+    return FITS.register(name, function, params, takes_hints=takes_hints, partitions=partitions)

@@ -20,6 +20,7 @@ from napari_refit.responses import PlaneResponse
 from napari_refit.segmenting import Segments, accepted
 
 if TYPE_CHECKING:
+    from napari_refit.fit.types import Partition
     from napari_refit.stages import Key, Run, Stages
 
 MOST_VOXELS = 16_000_000
@@ -155,7 +156,8 @@ class Slabs:
         """Slices that neighbouring slabs share on each side."""
         rows, columns = (length for axis, length in self._axes(index) if axis not in dict(index))
         depth, row, column = self._spacing(index)
-        n_clusters = getattr(params.segmenter_params, "n_segments", 1)
+        across = [each for each in params.partitions() or (params,) if reaches_across(each)]
+        n_clusters = min(getattr(each.segmenter_params, "n_segments", 1) for each in across)
         side = math.sqrt(rows * row * columns * column / n_clusters)
         return max(1, math.ceil(OVERLAP_IN_CLUSTERS * side / depth))
 
@@ -228,6 +230,24 @@ class Slabs:
         found: _Clustered = self._cached(key, run, compute)
         return found
 
+    def _partitions(self, slab: Slab, params: RefitParams, run: Run) -> tuple[Partition, ...]:
+        """Clusters of the slab in each partition that the fit asks for, slice by slice where need be."""
+        from napari_refit.fit.types import Partition
+
+        found = []
+        for each in params.partitions():
+            run.watch.check()
+            if reaches_across(each):
+                found.append(Partition(self._clustered(slab, each, run).clusters))
+                continue
+            planes, count = [], 0
+            for index in slab.indices:
+                image = self._stages.plain_image(index, each)
+                planes.append(self._stages.partition(index, image, each, run) + np.int32(count))
+                count = int(planes[-1].max())
+            found.append(Partition(np.stack(planes)))
+        return tuple(found)
+
     def _responses(self, slab: Slab, params: RefitParams, run: Run) -> list[PlaneResponse]:
         batch = params.cam.batch_size
         found: list[PlaneResponse] = []
@@ -243,13 +263,15 @@ class Slabs:
             nothing = np.zeros(responses[0].maps.shape[1:], np.uint8)
             hints = np.stack([nothing if plane is None else plane for plane in planes])
         fit = (digest(params.fit, params.fit_params, params.finish, params.cam.gate), content(hints))
-        inputs = (_segment_digest(params), self._stages.response_key(slab.indices[0], params))
+        clusters = tuple(_segment_digest(each) for each in params.partitions() or (params,))
+        inputs = (*clusters, self._stages.response_key(slab.indices[0], params))
         key = ("fit", slab.indices[0], len(slab.indices), *inputs, fit)
 
         def compute() -> _Fitted:
             from napari_refit.fitting import gate_and_fit
 
             clustered = self._clustered(slab, params, run)
+            partitions = self._partitions(slab, params, run)
             run.watch.stage("fit")
             open_maps = np.ones((len(responses), len(responses[0].predicted)), bool)
             if params.cam.gate == "positive":
@@ -271,6 +293,7 @@ class Slabs:
                 params,
                 self._spacing(slab.indices[0]),
                 hints=hints,
+                partitions=partitions,
                 cancelled=run.watch.cancelled,
             )
             mask = outcome.mask.copy()

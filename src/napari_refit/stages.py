@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,9 @@ from napari_refit.responses import PlaneResponse, ResponseSource
 from napari_refit.segmenting import Segments, segment
 from napari_refit.slabs import Slabs, reaches_across
 from napari_refit.watch import Watch
+
+if TYPE_CHECKING:
+    from napari_refit.fit.types import Partition
 
 Key = tuple[object, ...]
 
@@ -111,20 +114,41 @@ class Stages:
         """Clusters, edge map and simplified image."""
         if index and reaches_across(params):
             return self.slabs.segments(index, params, run)
+        return self._plane_segments(index, image, params, run)
+
+    def _plane_segments(
+        self,
+        index: PlaneIndex,
+        image: NDArray[np.float32],
+        params: RefitParams,
+        run: Run,
+        chosen: bool = True,
+    ) -> Segments:
+        """Those of a plane by itself; ``chosen`` tells the user's segmenter from one that only the fit asks for."""
 
         def compute() -> Segments:
             run.watch.stage("clusters")
-            kind, start = self._kind(index, params), time.perf_counter()
-            memo = self._memo("clusters", (index, digest(params.intensity), params.segmenter), run)
+            kind = self._kind(index, params) if chosen else _partition_kind(params)
+            start = time.perf_counter()
+            # One place for each segmenter: where a fit asks for several, each keeps what it prepared.
+            place = f"clusters {params.segmenter}"
+            memo = self._memo(place, (index, digest(params.intensity), params.segmenter), run)
             found = segment(image, params, run.watch, self.device, memo)
             pixels = image.shape[0] * image.shape[1]
             self.pace.record("clusters", kind, pixels, time.perf_counter() - start)
-            if run.prepares:
+            if run.prepares and chosen:
                 self._clustered = (index, params.segmenter, params.segmenter_params)
             return found
 
         found: Segments = self._cached(self.segment_key(index, params), run, compute)
         return found
+
+    def partition(
+        self, index: PlaneIndex, image: NDArray[np.float32], params: RefitParams, run: Run
+    ) -> NDArray[np.int32]:
+        """The clusters of a plane by itself, of one of `RefitParams.partitions`; not shown while they are made."""
+        quiet = replace(run, watch=replace(run.watch, on_state=None))
+        return self._plane_segments(index, image, params, quiet, chosen=False).clusters
 
     def cached_response(self, index: PlaneIndex, params: RefitParams) -> PlaneResponse | None:
         """Response maps of a plane, if they are there already."""
@@ -174,13 +198,17 @@ class Stages:
             return self.slabs.outcome(index, params, run)
         from napari_refit.fitting import gate_and_fit
 
-        inputs = (self.segment_key(index, params), self.response_key(index, params))
+        asked = params.partitions()
+        response_key = self.response_key(index, params)
+        keys = tuple(self.segment_key(index, each) for each in asked)
+        inputs = (self.segment_key(index, params), response_key, *keys)
         hints = self.hints(index)
         key = (*inputs, digest(params.fit, params.fit_params, params.finish), params.cam.gate, content(hints))
         place = ("fit", index)
         kept = self.cache.get(place)
         if kept is not None and kept.key == key:
             return kept.outcome
+        partitions = self._partitions(index, image, asked, response_key, run)
         run.watch.stage("fit")
         start = time.perf_counter()
         outcome = gate_and_fit(
@@ -191,6 +219,7 @@ class Stages:
             params,
             self.grid.plane_spacing(index),
             hints=hints,
+            partitions=partitions,
             memo=self._memo("fit", (*inputs, params.fit), run),
             cancelled=run.watch.cancelled,
         )
@@ -199,14 +228,36 @@ class Stages:
         self.cache.put(place, _Fitted(key, outcome))
         return outcome
 
+    def _partitions(
+        self,
+        index: PlaneIndex,
+        image: NDArray[np.float32],
+        asked: tuple[RefitParams, ...],
+        response_key: Key,
+        run: Run,
+    ) -> tuple[Partition, ...]:
+        if not asked:
+            return ()
+        from napari_refit.fit.types import Partition
+
+        found = []
+        for number, each in enumerate(asked):
+            run.watch.check()
+            scope = (self.segment_key(index, each), response_key)
+            memo = self._memo(f"partition {number}", scope, run)
+            found.append(Partition(self.partition(index, image, each, run), memo))
+        return tuple(found)
+
     def seconds_expected(self, index: PlaneIndex, params: RefitParams, pixels: int) -> float | None:
         """What the plane will take, going by this machine's own measurements; None if that is not known."""
         expected = 0.0
-        if self.cache.get(self.segment_key(index, params)) is None:
-            found = self.pace.predict("clusters", self._kind(index, params), pixels)
-            if found is None:
-                return None
-            expected += found
+        for number, each in enumerate(params.partitions() or (params,)):
+            if self.cache.get(self.segment_key(index, each)) is None:
+                kind = _partition_kind(each) if number else self._kind(index, each)
+                found = self.pace.predict("clusters", kind, pixels)
+                if found is None:
+                    return None
+                expected += found
         if self.source is not None and self.cache.get(self.response_key(index, params)) is None:
             found = self.pace.predict("response", _response_kind(params), pixels)
             if found is None:
@@ -276,6 +327,10 @@ class Stages:
         if params.cam.cam_input == "image":
             return image
         return self.segments(index, image, params, run).simplified
+
+
+def _partition_kind(params: RefitParams) -> str:
+    return f"{params.segmenter} partition {getattr(params.segmenter_params, 'n_segments', '')}".strip()
 
 
 def _response_kind(params: RefitParams) -> str:

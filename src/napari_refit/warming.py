@@ -19,6 +19,7 @@ ALWAYS = (
     "fit.graph_kernel",
     "fit.cut_kernel",
     "fit.regions_kernel",
+    "fit.hierarchy_kernel",
 )
 OF_SEGMENTER = {
     "slic": (

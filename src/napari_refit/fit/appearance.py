@@ -13,17 +13,22 @@ from napari_refit.bands import check
 from napari_refit.fit.appearance_model import log_odds
 from napari_refit.fit.checks import (
     check_shape,
-    checked_colours,
     checked_numbers,
     cluster_sizes,
     flat_response,
     rounded_down,
 )
+from napari_refit.fit.clustered import (
+    checked_spacing,
+    cluster_means,
+    fixed_labels,
+    image_colours,
+    strongest_class,
+)
 from napari_refit.fit.cut import expand
-from napari_refit.fit.hints import seeded_clusters
 from napari_refit.fit.regions import Regions, measure_regions
 from napari_refit.fit.spread import spread_response
-from napari_refit.fit.types import BACKGROUND_HINT, FitInput, FitResult
+from napari_refit.fit.types import FitInput, FitResult
 from napari_refit.memo import Memo, forgetful
 from napari_refit.params import AppearanceParams
 
@@ -120,24 +125,26 @@ def appearance_fit(
     clusters = loopable(inputs.clusters, np.int32)
 
     def measure() -> Regions:
-        colours = _colours(inputs, clusters.shape)
-        return measure_regions(colours, clusters, cluster_sizes(clusters), _spacing(inputs, clusters.ndim))
+        colours = image_colours(inputs, clusters.shape, "the appearance fit")
+        return measure_regions(
+            colours, clusters, cluster_sizes(clusters), checked_spacing(inputs, clusters.ndim)
+        )
 
     regions: Regions = memo("regions", measure)
     check(cancelled)
 
     def respond() -> Values:
-        means = memo("means", lambda: _means(flat_response(response), clusters))
+        means = memo("means", lambda: cluster_means(flat_response(response), clusters))
         return spread_response(means, regions.graph, regions.sizes, params.spread)
 
     task = _Task(
         regions,
         memo(("response", params.spread), respond),
-        _fixed(inputs.hints, clusters, numbers, len(regions.sizes)),
+        fixed_labels(inputs.hints, clusters, numbers, len(regions.sizes)),
         params,
     )
     fitted = _fit(task, cancelled)
-    mask = _mask(fitted, params.threshold, numbers)
+    mask = strongest_class(fitted, params.threshold, numbers)
     places = clusters - 1
     return FitResult(fitted[:, places], mask[places], _message(task, fitted))
 
@@ -193,61 +200,6 @@ def _strongest(response: Values, start: float) -> Labels:
 
 def _hinted(labels: Labels, fixed: Labels) -> Labels:
     return np.where(fixed >= 0, fixed, labels)
-
-
-def _colours(inputs: FitInput, shape: tuple[int, ...]) -> np.ndarray:
-    name = "simplified" if inputs.image is None else "image"
-    colours = inputs.simplified if inputs.image is None else inputs.image
-    if colours is None:
-        raise ValueError("the appearance fit compares colours: pass the image too")
-    return checked_colours(colours, shape, name)
-
-
-def _spacing(inputs: FitInput, ndim: int) -> tuple[float, ...] | None:
-    if inputs.spacing is None:
-        return None
-    spacing = tuple(float(step) for step in inputs.spacing)
-    if len(spacing) != ndim or not all(np.isfinite(step) and step > 0 for step in spacing):
-        raise ValueError(f"spacing must be {ndim} positive numbers, got {inputs.spacing!r}")
-    return spacing
-
-
-def _means(response: np.ndarray, clusters: NDArray[np.int32]) -> Values:
-    """Mean response per class and cluster."""
-    places = clusters.ravel() - 1
-    sizes = np.bincount(places)
-    return np.stack([np.bincount(places, each) / sizes for each in response]).clip(0, 1)
-
-
-def _fixed(
-    hints: np.ndarray | None, clusters: NDArray[np.int32], numbers: tuple[int, ...], count: int
-) -> Labels:
-    """The label that the hints fix each cluster to, -1 where they say nothing."""
-    nothing = np.full(count, -1)
-    if hints is None:
-        return nothing
-    hints = np.asarray(hints)
-    if hints.dtype.kind not in "iu":
-        raise TypeError(f"hints must be whole numbers, got dtype {hints.dtype}")
-    if hints.shape != clusters.shape:
-        raise ValueError(f"hints must have the clusters' shape {clusters.shape}, got {hints.shape}")
-    known = (BACKGROUND_HINT, *numbers)
-    strange = np.setdiff1d(hints, (0, *known))
-    if strange.size:
-        raise ValueError(
-            f"hints hold {int(strange[0])}, which is none of: 0 for nothing, {BACKGROUND_HINT} for background, "
-            f"{', '.join(map(str, numbers))} for classes"
-        )
-    seeds = seeded_clusters(clusters, hints)[1:]
-    for label, number in enumerate(known):
-        nothing[seeds == number] = label
-    return nothing
-
-
-def _mask(fitted: NDArray[np.float32], threshold: float, numbers: tuple[int, ...]) -> NDArray[Any]:
-    dtype = np.min_scalar_type(max(numbers))
-    winner = np.asarray(numbers, dtype)[fitted.argmax(axis=0)]
-    return np.where(fitted.max(axis=0) >= threshold, winner, dtype.type(0))
 
 
 def _message(task: _Task, fitted: NDArray[np.float32]) -> str:

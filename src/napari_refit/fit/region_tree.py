@@ -84,7 +84,9 @@ class RegionTree:
 
 
 def region_tree(
-    graph: ClusterGraph, sizes: NDArray[np.int64], cancelled: Callable[[], bool] | None = None
+    graph: ClusterGraph,
+    sizes: NDArray[np.int64] | NDArray[np.float64],
+    cancelled: Callable[[], bool] | None = None,
 ) -> RegionTree:
     """Merge touching regions, those first whose merging adds least to the spread of colours within regions.
 
@@ -92,8 +94,8 @@ def region_tree(
     ----------
     graph : ClusterGraph
         Touching clusters and their colours.
-    sizes : ndarray of int64, shape (n_clusters,)
-        Pixels of each cluster.
+    sizes : ndarray of int64 or float64, shape (n_clusters,)
+        Pixels of each cluster, or any multiple of that.
     cancelled : callable, optional
 
     Returns

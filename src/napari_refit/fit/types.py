@@ -6,8 +6,26 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from napari_refit.memo import Memo, forgetful
+
 BACKGROUND_HINT = 255
 """The hint that says: this belongs to none of the classes."""
+
+
+@dataclass(frozen=True, eq=False)
+class Partition:
+    """One of several ways in which an image is cut into clusters.
+
+    Attributes
+    ----------
+    clusters : ndarray of int32, shape (H, W) or (D, H, W)
+        Clusters numbered 1..n without gaps.
+    memo : Memo
+        Keeps what depends on this partition and the rest of the input, and on no other partition.
+    """
+
+    clusters: np.ndarray
+    memo: Memo = forgetful
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +49,9 @@ class FitInput:
         `BACKGROUND_HINT` for none of them. None where there is no hint.
     class_numbers : tuple of int
         Mask value of each response map; 1..n when empty.
+    partitions : tuple of Partition
+        Of a fit that asks for several (see `napari_refit.registry.Entry`): ``clusters`` first, then the others in
+        the order that it asks for them, none twice.
     """
 
     response: np.ndarray
@@ -40,6 +61,7 @@ class FitInput:
     spacing: tuple[float, ...] | None = None
     hints: np.ndarray | None = None
     class_numbers: tuple[int, ...] = ()
+    partitions: tuple[Partition, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

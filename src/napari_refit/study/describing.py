@@ -40,7 +40,7 @@ def _described(study: Study, method: Method) -> MethodInfo:
     if method.kind == "refit":
         settings |= {
             "segmenter": params.segmenter,
-            params.segmenter: params.segmenter_params.model_dump(),
+            **{name: params.of(name).model_dump() for name in params.segmenters()},
             params.fit: params.fit_params.model_dump(exclude={"threshold"} if method.tuned else set()),
             **({"finish": params.finish.model_dump()} if params.finish != FinishParams() else {}),
         }

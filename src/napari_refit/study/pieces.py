@@ -42,7 +42,7 @@ from napari_refit.study.tuning import best_threshold, overlap_by_threshold
 
 OUTSIDE = "outside"
 RESPONDING = ("threshold", "refit")
-MASK_IS_FITTED = ("boundary", "appearance")
+MASK_IS_FITTED = ("boundary", "appearance", "hierarchy", "partition_ensemble")
 
 
 class Pieces:
@@ -221,7 +221,7 @@ class Pieces:
                 ).volume(axis=0)
                 mask = np.asarray(result.mask)
                 # Clusters that another method has made already count for this one too.
-                made = digest(params.intensity, params.segmenter, params.segmenter_params)
+                made = digest(*params.clustering())
                 before += opened.clustering.setdefault(made, result.seconds["clusters"])
                 before -= result.seconds["clusters"]
             else:
@@ -389,7 +389,7 @@ class Pieces:
         if kind == "threshold":
             return digest(float(params.fit_params.threshold))
         fit = (params.fit, params.fit_params, *([params.finish] if params.finish != FinishParams() else []))
-        return digest(params.intensity, params.segmenter, params.segmenter_params, *fit)
+        return digest(*params.clustering(), *fit)
 
 
 def _some(names: list[str], limit: int) -> tuple[str, ...]:

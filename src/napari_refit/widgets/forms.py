@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QComboBox, QFormLayout, QLabel, QVBoxLayout, QWidget
 from napari_refit.cam.runs import cost, runs
 from napari_refit.params import BOTH, FINER, CamParams, FinishParams, IntensityParams
 from napari_refit.recipe import RefitParams
-from napari_refit.registry import FITS, SEGMENTERS, Registry
+from napari_refit.registry import FITS, SEGMENTERS
 from napari_refit.widgets import style
 from napari_refit.widgets.choosing import EntryCombo
 from napari_refit.widgets.form import LABEL_WIDTH, ParameterForm
@@ -39,6 +39,7 @@ class ParameterSections(QWidget):
         self._params = RefitParams()
         self._layer_names: tuple[str, ...] = ()
         self._forms: dict[str, ParameterForm] = {}
+        self._titles: dict[str, QLabel] = {}
         self.segmenter = EntryCombo(SEGMENTERS)
         self.fit = EntryCombo(FITS)
         self.shown_class = QComboBox()
@@ -77,18 +78,20 @@ class ParameterSections(QWidget):
         """The form of a group: "intensity", "cam", "finish", or a segmenter's or fit's name."""
         if group not in self._forms:
             registry, place = (SEGMENTERS, self._uss) if group in SEGMENTERS else (FITS, self._fitting)
+            if registry is SEGMENTERS:
+                self._titles[group] = QLabel(f"{registry[group].title}, for the fit")
+                place.addWidget(self._titles[group])
             place.addWidget(self._form(group, registry[group].params))
         return self._forms[group]
 
     def set_params(self, params: RefitParams) -> None:
         """Show other parameters, without a signal."""
         self._params = params
-        for group in ("intensity", params.segmenter, "cam", params.fit, "finish"):
+        for group in ("intensity", *params.segmenters(), "cam", params.fit, "finish"):
             self.form(group).set_value(params.of(group))
         self.segmenter.set_value(params.segmenter)
         self.fit.set_value(params.fit)
-        self._show_chosen(SEGMENTERS, params.segmenter)
-        self._show_chosen(FITS, params.fit)
+        self._show_chosen()
         self.cost.set_plain(cost_text(params.cam))
 
     def set_targets(self, classes: Iterable[str]) -> None:
@@ -133,22 +136,29 @@ class ParameterSections(QWidget):
     def _announce(self, params: RefitParams) -> None:
         if params != self._params:
             self._params = params
+            self._show_chosen()
             self.cost.set_plain(cost_text(params.cam))
             self.changed.emit(params)
 
     def _on_segmenter(self, name: str) -> None:
-        self._show_chosen(SEGMENTERS, name)
         self._announce(self._params.replace(segmenter=name))
 
     def _on_fit(self, name: str) -> None:
-        self._show_chosen(FITS, name)
         self._announce(self._params.replace(fit=name))
 
-    def _show_chosen(self, registry: Registry, name: str) -> None:
-        self.form(name)
-        for entry in registry:
+    def _show_chosen(self) -> None:
+        """Show the forms of the chosen segmenter and fit, and of the segmenters that the fit asks for besides."""
+        chosen = self._params.segmenter
+        segmenters = self._params.segmenters()
+        for group in (*segmenters, self._params.fit):
+            if group not in self._forms:
+                self.form(group).set_value(self._params.of(group))
+        for entry in (*SEGMENTERS, *FITS):
             if entry.name in self._forms:
-                self._forms[entry.name].setVisible(entry.name == name)
+                used = entry.name in segmenters or entry.name == self._params.fit
+                self._forms[entry.name].setVisible(used)
+                if entry.name in self._titles:
+                    self._titles[entry.name].setVisible(used and entry.name != chosen)
 
     def _on_shown_class(self) -> None:
         self.shown_class_changed.emit(self.shown_class.currentData())

@@ -44,8 +44,10 @@ SECTIONS = (
         "BoundaryFit: a cluster stays if enough of it lies where the response map reaches the threshold; all others "
         "turn background. With a spread, clusters of like colour that touch even out their responses first. With a "
         "tolerance, the background also floods across the border of two clusters of nearly the same colour. Graph cut "
-        "by appearance: the outline follows edges, and clusters go with what they look like. Finish: which pieces "
-        "of the mask stay, and whether holes are filled.",
+        "by appearance: the outline follows edges, and clusters go with what they look like. Best regions of a "
+        "tree: clusters merge into ever larger regions, and those are taken that respond most for what their outline "
+        "costs. Mean of several partitions: the slice is cut into clusters in several ways, and what responds in most "
+        "of them stays. Finish: which pieces of the mask stay, and whether holes are filled.",
     ),
     (
         "Refined labels",

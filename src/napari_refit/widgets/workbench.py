@@ -177,7 +177,8 @@ class Workbench:
         keep_triton_out()
         from napari_refit.warming import prepare
 
-        prepare(order.params.segmenter, task.stage, task.cancelled)
+        for segmenter in order.params.segmenters():
+            prepare(segmenter, task.stage, task.cancelled)
         if not order.same_image(self._image):
             self._image = self._source = self._refit = None
             self._refit = _refit_of(order)
