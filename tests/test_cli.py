@@ -59,7 +59,10 @@ def errors(capsys):
     ("fit", "settings"),
     [
         ("hierarchy", ["hierarchy.smoothness=0.2", "hierarchy.threshold=0.6"]),
-        ("partition_ensemble", ["slic_clusters=40,90", "with_watershed=true", "felzenszwalb.min_size=10"]),
+        (
+            "partition_ensemble",
+            ["slic_clusters=40,90", "threshold=0.6", "with_watershed=true", "felzenszwalb.min_size=10"],
+        ),
     ],
 )
 def test_every_fit_is_chosen_by_name(scan, tmp_path, fit, settings):

@@ -14,7 +14,13 @@ from napari_refit.errors import Cancelled
 from napari_refit.params import PartitionEnsembleParams
 from napari_refit.registry import FITS, SEGMENTERS
 
-SMALL = {"quickshift.kernel_size": 1.5, "quickshift.max_dist": 4.0, "felzenszwalb.min_size": 5}
+SMALL = {
+    "with_quickshift": True,
+    "with_felzenszwalb": True,
+    "quickshift.kernel_size": 1.5,
+    "quickshift.max_dist": 4.0,
+    "felzenszwalb.min_size": 5,
+}
 
 
 def ball(shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -28,7 +34,13 @@ def ball(shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def ensemble(**changes) -> RefitParams:
-    base = {"slic.n_segments": 60, "slic_clusters": (30, 120), "with_watershed": True, "cam.gate": "off"}
+    base = {
+        "slic.n_segments": 60,
+        "slic_clusters": (30, 120),
+        "with_watershed": True,
+        "threshold": 0.65,
+        "cam.gate": "off",
+    }
     return RefitParams(fit="partition_ensemble", **{**base, **SMALL, **changes})
 
 

@@ -132,7 +132,7 @@ class PartitionEnsembleParams(Parameters):
     """
 
     threshold: float = number(
-        0.65, 0.0, 1.0, step=0.01, title="Threshold (τ)", help="The mask is where the mean is at least this."
+        0.7, 0.0, 1.0, step=0.01, title="Threshold (τ)", help="The mask is where the mean is at least this."
     )
     spread: float = number(
         10.0,
@@ -144,17 +144,17 @@ class PartitionEnsembleParams(Parameters):
         "0: not at all.",
     )
     slic_clusters: tuple[Annotated[float, within(2, 20000)], ...] = numbers(
-        (100.0, 400.0),
+        (50.0, 100.0, 400.0),
         least=0,
         title="SLIC partitions",
         help="About how many clusters SLIC cuts a slice into, each number a partition of its own, besides the one of "
         "slic.n_segments. Empty: no SLIC, unless it is the chosen segmenter.",
     )
     with_quickshift: bool = option(
-        True, title="Quickshift", help="Whether Quickshift makes one of the partitions."
+        False, title="Quickshift", help="Whether Quickshift makes one of the partitions."
     )
     with_felzenszwalb: bool = option(
-        True, title="Felzenszwalb", help="Whether Felzenszwalb's method makes one of the partitions."
+        False, title="Felzenszwalb", help="Whether Felzenszwalb's method makes one of the partitions."
     )
     with_watershed: bool = option(
         False, title="Compact watershed", help="Whether the compact watershed makes one of the partitions."

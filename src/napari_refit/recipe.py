@@ -103,7 +103,7 @@ class RefitParams(BaseModel):
         --------
         >>> params = RefitParams(fit="partition_ensemble", slic_clusters=(50,), with_watershed=True)
         >>> [each.segmenter for each in params.partitions()]
-        ['slic', 'slic', 'quickshift', 'felzenszwalb', 'watershed']
+        ['slic', 'slic', 'watershed']
         """
         asked = FITS[self.fit].asked(self.fit_params)
         if not asked:

@@ -50,6 +50,8 @@ def test_the_sliders_of_every_segmenter_of_an_ensemble_are_there(bench):
     sections.form("quickshift")
     assert not sections.form("quickshift").isVisible()
     choose(work, "partition_ensemble")
+    sections.form("partition_ensemble").control("with_quickshift").box.setChecked(True)
+    work.settle()
     shown = work.session.params.segmenters()
     assert {"slic", "quickshift"} < set(shown)
     for name in shown:

@@ -27,7 +27,7 @@ def partitions(params: PartitionEnsembleParams) -> list[tuple[str, Mapping[str, 
 
     Examples
     --------
-    >>> partitions(PartitionEnsembleParams(slic_clusters=(50,), with_quickshift=False))
+    >>> partitions(PartitionEnsembleParams(slic_clusters=(50,), with_felzenszwalb=True))
     [('slic', {}), ('slic', {'n_segments': 50}), ('felzenszwalb', {})]
     """
     found: list[tuple[str, Mapping[str, Any]]] = [("slic", {})] if params.slic_clusters else []
@@ -75,7 +75,7 @@ def partition_ensemble_fit(
     >>> response = np.array([[[0, 0, 0, 0.9, 0.9, 0.9]]])
     >>> several = Partition(halves), Partition(thirds)
     >>> result = partition_ensemble_fit(
-    ...     FitInput(response, halves, partitions=several), PartitionEnsembleParams(spread=0)
+    ...     FitInput(response, halves, partitions=several), PartitionEnsembleParams(spread=0, threshold=0.6)
     ... )
     >>> result.fitted.astype(float).round(3).tolist(), result.mask.tolist()
     ([[[0.0, 0.0, 0.225, 0.675, 0.9, 0.9]]], [[0, 0, 0, 1, 1, 1]])
