@@ -16,7 +16,14 @@ from napari_refit.io.datasets import DATASETS, Preparation, SplitParams
 from napari_refit.io.datasets import Declaration as DatasetDeclaration
 from napari_refit.learn.fsss.params import FsssParams
 from napari_refit.learn.settings import TrainingParams
-from napari_refit.params import CamParams, Declaration, FinishParams, IntensityParams, declarations
+from napari_refit.params import (
+    CamParams,
+    Declaration,
+    FinishParams,
+    HintParams,
+    IntensityParams,
+    declarations,
+)
 from napari_refit.recipe import RefitParams
 from napari_refit.registry import FITS, SEGMENTERS
 
@@ -86,6 +93,7 @@ def parameters() -> str:
     parts.append(group_section("cam", "Response maps (CAM)", CamParams))
     parts += [group_section(entry.name, f"Fit: {entry.title}", entry.params) for entry in FITS]
     parts.append(group_section("finish", "Finish", FinishParams))
+    parts.append(group_section("hints", "Strokes", HintParams))
     return "\n".join(parts)
 
 

@@ -252,3 +252,64 @@ class FinishParams(Parameters):
         help="Smaller pieces of the mask go; in pixels where the spacing is not known. 0: all stay.",
     )
     fill_holes: bool = option(False, title="Fill holes", help="Fill background that the mask surrounds.")
+
+
+class HintParams(Parameters):
+    """How the mask follows what is drawn by hand, whatever the fit."""
+
+    reach: float = number(
+        0.06,
+        0.005,
+        1.0,
+        step=0.005,
+        log=True,
+        title="Reach of a stroke",
+        help="How far a stroke speaks: where it is about a third as loud, as a part of the image's side.",
+    )
+    trust: float = number(
+        0.3,
+        0.01,
+        10.0,
+        step=0.01,
+        log=True,
+        title="Trust in the fit",
+        help="How much counts, against a stroke, what the fit itself makes of the image.",
+    )
+    edges: float = number(
+        5.0,
+        0.0,
+        100.0,
+        step=0.5,
+        title="Edges in the way",
+        help="How much longer the way to a stroke is where the image has an edge. 0: strokes do not see edges.",
+        advanced=True,
+    )
+    stroke_smoothness: float = number(
+        2.0,
+        0.0,
+        100.0,
+        step=0.5,
+        title="Smoothness",
+        help="What border costs near strokes where the image has no edge.",
+        advanced=True,
+    )
+    stroke_contrast: float = number(
+        0.4,
+        0.05,
+        10.0,
+        step=0.05,
+        log=True,
+        title="Edge contrast",
+        help="How much pieces must differ for a border between them to cost little: a multiple of what is usual.",
+        advanced=True,
+    )
+    fineness: int = number(
+        12,
+        1,
+        50,
+        step=1,
+        title="Pieces of a cluster",
+        help="Into about how many pieces clusters are cut so that a border drawn by hand can be followed; slices only. "
+        "1: clusters stay whole.",
+        advanced=True,
+    )

@@ -48,7 +48,7 @@ def gate_and_fit(
     `RefitParams.partitions`. ``memo`` and ``cancelled`` go to a fit that takes them.
     """
     from napari_refit.fit.finishing import finish_mask
-    from napari_refit.fit.hints import with_hints
+    from napari_refit.fit.strokes import follow_strokes
     from napari_refit.fit.types import FitInput
 
     hints = _of_targets(hints, response.class_numbers)
@@ -72,23 +72,23 @@ def gate_and_fit(
     entry = FITS[params.fit]
     function = entry.function
     classes = tuple(open_classes)
-    options = accepted(function, memo=_of_classes(memo, classes), cancelled=cancelled)
+    inputs = FitInput(
+        response=maps,
+        clusters=clusters,
+        simplified=simplified,
+        image=image,
+        spacing=spacing,
+        hints=hints,
+        class_numbers=numbers,
+        partitions=tuple(replace(each, memo=_of_classes(each.memo, classes)) for each in partitions),
+    )
+    own_memo = _of_classes(memo, classes)
+    options = accepted(function, memo=own_memo, cancelled=cancelled)
     result = function(
-        FitInput(
-            response=maps,
-            clusters=clusters,
-            simplified=simplified,
-            image=image,
-            spacing=spacing,
-            hints=hints,
-            class_numbers=numbers,
-            partitions=tuple(replace(each, memo=_of_classes(each.memo, classes)) for each in partitions),
-        ),
-        params.fit_params,
-        **options,
+        inputs if entry.takes_hints else replace(inputs, hints=None), params.fit_params, **options
     )
     if hints is not None and not entry.takes_hints:
-        result = with_hints(result, clusters, hints, numbers)
+        result = follow_strokes(result, inputs, params.hints, threshold, memo=own_memo, cancelled=cancelled)
     cam_mask = threshold_maps(maps, numbers, threshold).astype(dtype, copy=False)
     mask = np.asarray(result.mask).astype(dtype, copy=False)
     finished = finish_mask(mask, maps, numbers, params.finish, spacing, hints)

@@ -16,6 +16,7 @@ from napari_refit.fit_params import (
     BoundaryParams,
     FinishParams,
     HierarchyParams,
+    HintParams,
     PartitionEnsembleParams,
 )
 
@@ -27,6 +28,7 @@ __all__ = [
     "FelzenszwalbParams",
     "FinishParams",
     "HierarchyParams",
+    "HintParams",
     "IntensityParams",
     "NetworkParams",
     "Parameters",

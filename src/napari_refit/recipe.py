@@ -9,18 +9,26 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from napari_refit.params import CamParams, Declaration, FinishParams, IntensityParams, declarations, option
+from napari_refit.params import (
+    CamParams,
+    Declaration,
+    FinishParams,
+    HintParams,
+    IntensityParams,
+    declarations,
+    option,
+)
 from napari_refit.presets import PRESETS
 from napari_refit.registry import FITS, SEGMENTERS
 
-GROUPS: tuple[str, ...] = ("intensity", "cam", "finish")
+GROUPS: tuple[str, ...] = ("intensity", "cam", "finish", "hints")
 
 
 class RefitParams(BaseModel):
     """Every parameter of a run.
 
     A parameter is addressed as ``group.name`` (``slic.n_segments``), or by its name alone (``threshold``)
-    where only one of the groups in use has it: intensity, the chosen segmenter, cam, the chosen fit, finish.
+    where only one of the groups in use has it: intensity, the chosen segmenter, cam, the chosen fit, finish, hints.
 
     Attributes
     ----------
@@ -28,7 +36,7 @@ class RefitParams(BaseModel):
         Names from the registries.
     axis : {"auto", "0", "1", "2"}
         Slice axis of whole-volume runs. auto: the axis of coarsest spacing, else the file's slowest.
-    intensity, cam, finish : Parameters
+    intensity, cam, finish, hints : Parameters
         Groups that every run has. Each registered segmenter and fit has a group of its own name.
 
     Raises
@@ -57,6 +65,7 @@ class RefitParams(BaseModel):
     intensity: IntensityParams = Field(default_factory=IntensityParams)
     cam: CamParams = Field(default_factory=CamParams)
     finish: FinishParams = Field(default_factory=FinishParams)
+    hints: HintParams = Field(default_factory=HintParams)
 
     @model_validator(mode="before")
     @classmethod
@@ -192,7 +201,7 @@ class RefitParams(BaseModel):
 
     def in_use(self) -> Iterator[tuple[str, Declaration]]:
         """Group and declaration of every parameter that this run reads."""
-        for group in ("intensity", *self.segmenters(), "cam", self.fit, "finish"):
+        for group in ("intensity", *self.segmenters(), "cam", self.fit, "finish", "hints"):
             for declaration in declarations(group_models()[group]):
                 yield group, declaration
 
@@ -215,6 +224,7 @@ def group_models() -> dict[str, type[BaseModel]]:
         "intensity": IntensityParams,
         "cam": CamParams,
         "finish": FinishParams,
+        "hints": HintParams,
     }
     models.update({entry.name: entry.params for entry in SEGMENTERS})
     models.update({entry.name: entry.params for entry in FITS})
@@ -261,7 +271,9 @@ def _locate(key: str, segmenter: str, fit: str) -> tuple[str, str]:
             return group, name
         raise ValueError(_unknown(key))
     homes = [
-        home for home in ("intensity", segmenter, "cam", fit, "finish") if key in models[home].model_fields
+        home
+        for home in ("intensity", segmenter, "cam", fit, "finish", "hints")
+        if key in models[home].model_fields
     ]
     if len(homes) == 1:
         return homes[0], key

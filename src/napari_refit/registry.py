@@ -33,8 +33,8 @@ class Entry:
     volume : callable, str or None
         Of a segmenter: the function that cuts a run of slices into supervoxels, likewise.
     takes_hints : bool
-        Of a fit: whether it looks at `napari_refit.fit.FitInput.hints`. Where it does not, the clusters that
-        are hinted at are set after it.
+        Of a fit: whether it looks at `napari_refit.fit.FitInput.hints`. Where it does not, its result
+        is made to follow them (`napari_refit.fit.strokes`).
     partitions : callable, str or None
         Of a fit that looks at more partitions than the chosen segmenter's: ``function(params)``, given the fit's
         parameters, returns the segmenter of each and what differs from the parameters of that segmenter's group. The
@@ -174,7 +174,7 @@ class Registry:
         return tuple(self._entries)
 
 
-RESERVED = frozenset({"intensity", "cam", "finish", "segmenter", "fit", "axis"})
+RESERVED = frozenset({"intensity", "cam", "finish", "hints", "segmenter", "fit", "axis"})
 SEGMENTERS = Registry("segmenter")
 FITS = Registry("fit")
 REGISTRIES = (SEGMENTERS, FITS)
@@ -212,14 +212,12 @@ FITS.register(
     "napari_refit.fit.appearance:appearance_fit",
     params.AppearanceParams,
     "Graph cut by appearance",
-    takes_hints=True,
 )
 FITS.register(
     "hierarchy",
     "napari_refit.fit.hierarchy:hierarchy_fit",
     params.HierarchyParams,
     "Best regions of a tree",
-    takes_hints=True,
 )
 FITS.register(
     "partition_ensemble",

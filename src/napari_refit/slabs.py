@@ -262,7 +262,8 @@ class Slabs:
         if any(plane is not None for plane in planes):
             nothing = np.zeros(responses[0].maps.shape[1:], np.uint8)
             hints = np.stack([nothing if plane is None else plane for plane in planes])
-        fit = (digest(params.fit, params.fit_params, params.finish, params.cam.gate), content(hints))
+        by_hand = None if hints is None else (digest(params.hints), content(hints))
+        fit = (digest(params.fit, params.fit_params, params.finish, params.cam.gate), by_hand)
         clusters = tuple(_segment_digest(each) for each in params.partitions() or (params,))
         inputs = (*clusters, self._stages.response_key(slab.indices[0], params))
         key = ("fit", slab.indices[0], len(slab.indices), *inputs, fit)

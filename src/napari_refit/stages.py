@@ -203,7 +203,8 @@ class Stages:
         keys = tuple(self.segment_key(index, each) for each in asked)
         inputs = (self.segment_key(index, params), response_key, *keys)
         hints = self.hints(index)
-        key = (*inputs, digest(params.fit, params.fit_params, params.finish), params.cam.gate, content(hints))
+        by_hand = None if hints is None else (digest(params.hints), content(hints))
+        key = (*inputs, digest(params.fit, params.fit_params, params.finish), params.cam.gate, by_hand)
         place = ("fit", index)
         kept = self.cache.get(place)
         if kept is not None and kept.key == key:

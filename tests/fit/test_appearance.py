@@ -1,4 +1,4 @@
-"""The graph cut by appearance: what it finds, that hints are obeyed, and what must hold for any input."""
+"""The graph cut by appearance: what it finds, and what must hold for any input."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from napari_refit.errors import Cancelled
 from napari_refit.fit import appearance
 from napari_refit.fit.appearance import appearance_fit
 from napari_refit.fit.appearance_model import log_density, log_odds
+from napari_refit.fit.labelling import Labelling
 from napari_refit.fit.regions import measure_regions
-from napari_refit.fit.types import BACKGROUND_HINT, FitInput
+from napari_refit.fit.types import FitInput
 from napari_refit.params import AppearanceParams
 
 DEFAULT = AppearanceParams()
@@ -101,14 +102,14 @@ def test_the_mask_costs_least_at_every_threshold(seed: int, monkeypatch: pytest.
     rng = np.random.default_rng(seed)
     clusters = tiles((12, 16), 4)
     inputs = FitInput(rng.random((1, 12, 16), np.float32), clusters, image=rng.random((12, 16), np.float32))
-    seen: list[tuple[appearance._Task, np.ndarray]] = []
-    inner = appearance._levels
+    seen: list[tuple[Labelling, np.ndarray]] = []
+    inner = Labelling.fitted
 
-    def watched(task, values, k, cancelled):
+    def watched(task, values, labels, **options):
         seen.append((task, values))
-        return inner(task, values, k, cancelled)
+        return inner(task, values, labels, **options)
 
-    monkeypatch.setattr(appearance, "_levels", watched)
+    monkeypatch.setattr(Labelling, "fitted", watched)
     params = AppearanceParams(start=0.5, spread=0, response_weight=4, smoothness=1)
     fitted = appearance_fit(inputs, params).fitted[0]
     ((task, values),) = seen
@@ -146,78 +147,6 @@ def test_the_mask_is_what_reaches_the_threshold(seed, n_classes, threshold, star
     other = appearance_fit(inputs, params.model_copy(update={"threshold": 1 - threshold}))
     np.testing.assert_array_equal(other.fitted, result.fitted)
     assert bool(result.message) == (result.mask.all() or not result.mask.any())
-
-
-@given(st.integers(0, 10**6), st.integers(1, 3), st.data())
-@settings(deadline=None, max_examples=60)
-def test_hints_are_obeyed(seed, n_classes, data) -> None:
-    inputs = random_inputs(seed, n_classes)
-    hints = np.zeros(inputs.clusters.shape, np.int16)
-    wanted = data.draw(
-        st.dictionaries(
-            st.integers(1, int(inputs.clusters.max())),
-            st.sampled_from([BACKGROUND_HINT, *range(1, n_classes + 1)]),
-            min_size=1,
-        )
-    )
-    for number, hint in wanted.items():
-        places = np.argwhere(inputs.clusters == number)
-        hints[tuple(places[data.draw(st.integers(0, len(places) - 1))])] = hint
-    params = AppearanceParams(threshold=data.draw(st.floats(0.01, 0.99)))
-    result = appearance_fit(replace(inputs, hints=hints), params)
-    for number, hint in wanted.items():
-        inside = inputs.clusters == number
-        assert (result.mask[inside] == (0 if hint == BACKGROUND_HINT else hint)).all()
-        for k, fitted in enumerate(result.fitted):
-            assert (fitted[inside] == float(hint == k + 1)).all()
-
-
-def test_a_hint_teaches_what_the_object_looks_like() -> None:
-    """Of two equal objects only one responds; a hint in the other brings all of it."""
-    clusters = tiles((24, 64), 4)
-    image = np.full((24, 64), 0.2, np.float32)
-    image[8:16, 8:20] = image[8:16, 44:56] = 0.8
-    response = np.full((1, 24, 64), 0.3, np.float32)
-    response[0, 8:16, 8:20] = 0.9
-    inputs = FitInput(response, clusters, image=image)
-    params = AppearanceParams(spread=0, appearance_weight=0.1)
-    before = appearance_fit(inputs, params).mask
-    assert before[8:16, 8:20].all()
-    assert not before[:, 32:].any()
-    hints = np.zeros(clusters.shape, np.int16)
-    hints[10, 46] = 1
-    after = appearance_fit(replace(inputs, hints=hints), params).mask
-    assert after[8:12, 44:48].all()
-    stronger = appearance_fit(replace(inputs, hints=hints), AppearanceParams(spread=0, appearance_weight=2))
-    np.testing.assert_array_equal(stronger.mask > 0, image > 0.5)
-
-
-def test_without_a_response_hints_alone_make_a_mask() -> None:
-    inputs, truth = scene()
-    hints = np.zeros(truth.shape, np.int32)
-    hints[22:26, 22:26], hints[:4] = 1, BACKGROUND_HINT
-    inputs = replace(inputs, response=np.zeros_like(inputs.response), hints=hints)
-    params = AppearanceParams(response_weight=0, appearance_weight=1)
-    assert dice(appearance_fit(inputs, params).mask > 0, truth > 0) > 0.8
-
-
-def test_the_majority_of_hints_in_a_cluster_counts() -> None:
-    inputs = random_inputs(3, 2)
-    hints = np.zeros(inputs.clusters.shape, np.int16)
-    hints[0, :4] = [1, 2, 2, BACKGROUND_HINT]
-    hints[1, :4] = [0, 2, 1, 0]
-    hints[4, 4:6] = [1, BACKGROUND_HINT]
-    mask = appearance_fit(replace(inputs, hints=hints), DEFAULT).mask
-    assert (mask[:4, :4] == 2).all()
-    assert (mask[4:8, 4:8] == 1).all()
-
-
-def test_everything_hinted_leaves_nothing_to_choose() -> None:
-    for n_classes in (1, 2):
-        inputs = random_inputs(5, n_classes)
-        hints = np.where(inputs.clusters % 3 == 0, BACKGROUND_HINT, n_classes)
-        result = appearance_fit(replace(inputs, hints=hints), DEFAULT)
-        np.testing.assert_array_equal(result.mask, np.where(hints == BACKGROUND_HINT, 0, hints))
 
 
 @pytest.mark.parametrize("n_classes", [1, 3])
@@ -339,9 +268,6 @@ def test_the_simplified_image_serves_where_there_is_no_other() -> None:
         ({"class_numbers": (1, 2)}, ValueError, "class_numbers"),
         ({"spacing": (1.0,)}, ValueError, "spacing"),
         ({"spacing": (1.0, 0.0)}, ValueError, "spacing"),
-        ({"hints": np.zeros((4, 4), int)}, ValueError, "hints must have"),
-        ({"hints": np.full((48, 48), 7)}, ValueError, "hints hold 7"),
-        ({"hints": np.zeros((48, 48))}, TypeError, "whole numbers"),
     ],
 )
 def test_bad_input_is_named(changes: dict, error: type[Exception], says: str) -> None:

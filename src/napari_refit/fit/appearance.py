@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,14 +17,8 @@ from napari_refit.fit.checks import (
     flat_response,
     rounded_down,
 )
-from napari_refit.fit.clustered import (
-    checked_spacing,
-    cluster_means,
-    fixed_labels,
-    image_colours,
-    strongest_class,
-)
-from napari_refit.fit.cut import expand
+from napari_refit.fit.clustered import checked_spacing, cluster_means, image_colours, strongest_class
+from napari_refit.fit.labelling import Labelling, border_costs, logit
 from napari_refit.fit.regions import Regions, measure_regions
 from napari_refit.fit.spread import spread_response
 from napari_refit.fit.types import FitInput, FitResult
@@ -40,23 +33,15 @@ Labels = NDArray[np.int64]
 CERTAIN = 0.02, 0.98
 # However alike a cluster is to one side, its looks never count for more than this log-odds.
 LIMIT = 3.0
-EVEN = 0.5
 
 
 @dataclass(frozen=True, eq=False)
 class _Task:
-    """Clusters, their response per class (n_classes, n), and the labels that hints fix (-1: none)."""
+    """Clusters, and their response per class (n_classes, n)."""
 
     regions: Regions
     response: Values
-    fixed: Labels
     params: AppearanceParams
-
-    @property
-    def weights(self) -> Values:
-        """What it costs to tell the clusters of a pair apart."""
-        contrast = np.exp(-self.regions.differences / (2 * self.params.contrast**2))
-        return self.params.smoothness * self.regions.borders * contrast
 
 
 def appearance_fit(
@@ -82,7 +67,7 @@ def appearance_fit(
     ----------
     inputs : FitInput
         Clusters are taken at their word: 1..n without gaps, each connected. ``image`` (else ``simplified``) may have
-        channels at its end. Of ``hints`` the clusters that they touch are fixed, by majority where several do.
+        channels at its end. Hints are for `napari_refit.fit.strokes`, which works on what comes out here.
     params : AppearanceParams
     memo : Memo
         Belongs to ``inputs``; keeps what depends on image and clusters, and the spread response.
@@ -99,7 +84,7 @@ def appearance_fit(
     Raises
     ------
     ValueError
-        If shapes disagree, a value is outside its range, there is no image, or hints name an unknown class.
+        If shapes disagree, a value is outside its range, or there is no image.
     Cancelled
         If ``cancelled()`` answered True.
 
@@ -140,7 +125,6 @@ def appearance_fit(
     task = _Task(
         regions,
         memo(("response", params.spread), respond),
-        fixed_labels(inputs.hints, clusters, numbers, len(regions.sizes)),
         params,
     )
     fitted = _fit(task, cancelled)
@@ -152,8 +136,9 @@ def appearance_fit(
 def _fit(task: _Task, cancelled: Stop | None) -> NDArray[np.float32]:
     """Fitted response per class and cluster."""
     params, n_classes = task.params, len(task.response)
-    own = params.response_weight * (_logit(task.response.clip(*CERTAIN)) - _logit(params.start))
-    labels = _hinted(_strongest(task.response, params.start), task.fixed)
+    own = params.response_weight * (logit(task.response.clip(*CERTAIN)) - logit(params.start))
+    labelling = Labelling(task.regions, border_costs(task.regions, params.smoothness, params.contrast))
+    labels = _strongest(task.response, params.start)
     values = own
     for _ in range(params.rounds):
         check(cancelled)
@@ -161,45 +146,14 @@ def _fit(task: _Task, cancelled: Stop | None) -> NDArray[np.float32]:
             task.regions.features, task.regions.sizes, labels, n_classes, params.background_parts, LIMIT
         )
         values = own + params.appearance_weight * looks
-        before, labels = labels, _label(task, values, cancelled)
+        before, labels = labels, labelling.labels(values, cancelled)
         if np.array_equal(before, labels):
             break
-    levels = [_levels(task, values, k, cancelled) for k in range(n_classes)]
-    fitted = (1 / (1 + np.exp(-np.stack(levels)))).astype(np.float32)
-    if n_classes == 1:
-        return fitted
-    # Each class was set against all others at once; at an even threshold the labels decide.
-    inside = labels == np.arange(1, n_classes + 1)[:, np.newaxis]
-    below = np.nextafter(np.float32(EVEN), np.float32(0))
-    return np.where(inside, fitted.clip(EVEN, None), fitted.clip(None, below)).astype(np.float32)
-
-
-def _label(task: _Task, values: Values, cancelled: Stop | None) -> Labels:
-    """The labels of least energy: values are what a class is worth to a cluster, background 0."""
-    costs = np.concatenate([np.zeros((1, values.shape[1])), -values]) * task.regions.sizes
-    fixed = task.fixed >= 0
-    if fixed.any():
-        # Dearer than anything that could be gained elsewhere.
-        dear = 1.0 + 2 * np.abs(costs).sum() + task.weights.sum()
-        others = np.arange(len(costs))[:, np.newaxis] != task.fixed
-        costs = np.where(fixed & others, dear, costs)
-    return expand(task.regions.network, costs, task.weights, cancelled)
-
-
-def _levels(task: _Task, values: Values, k: int, cancelled: Stop | None) -> Values:
-    """For each cluster by how much a class may be put at a disadvantage before the cluster is another one's."""
-    others = np.delete(values, k, axis=0).max(axis=0, initial=0.0)
-    fixed = np.where(task.fixed < 0, 0, np.where(task.fixed == k + 1, 1, -1))
-    regions = task.regions
-    return regions.network.levels(values[k] - others, regions.sizes, task.weights, fixed, cancelled)
+    return labelling.fitted(values, labels, cancelled=cancelled)
 
 
 def _strongest(response: Values, start: float) -> Labels:
     return np.where(response.max(axis=0) >= start, response.argmax(axis=0) + 1, 0)
-
-
-def _hinted(labels: Labels, fixed: Labels) -> Labels:
-    return np.where(fixed >= 0, fixed, labels)
 
 
 def _message(task: _Task, fitted: NDArray[np.float32]) -> str:
@@ -226,7 +180,3 @@ def _message(task: _Task, fitted: NDArray[np.float32]) -> str:
             f"{rounded_down(highest)}: lower the start level."
         )
     return f"{found} Lower the threshold, the start level or the smoothness, or make the clusters smaller."
-
-
-def _logit(value: Any) -> Any:
-    return np.log(value) - np.log1p(-value)

@@ -91,7 +91,11 @@ def help_html(palette: Colors) -> str:
         "Data": [("", params.IntensityParams)],
         "USS": [(entry.title, entry.params) for entry in SEGMENTERS],
         "CAM": [("", params.CamParams)],
-        "Fit": [*((entry.title, entry.params) for entry in FITS), ("Finish", params.FinishParams)],
+        "Fit": [
+            *((entry.title, entry.params) for entry in FITS),
+            ("Finish", params.FinishParams),
+            ("Strokes", params.HintParams),
+        ],
     }
     for title, text in SECTIONS:
         parts.append(f"<h3>{escape(title)}</h3><p>{escape(text)}</p>")
