@@ -30,8 +30,8 @@ def evaluate(
     methods: Annotated[
         str,
         typer.Option(
-            help="Any of gradcam, refit, seam, cmer, fsss, fsss-cam, fsss-truth, separated by commas; blank and the "
-            "best threshold are always there."
+            help="Any of gradcam, refit, appearance, seam, cmer, fsss, fsss-cam, fsss-truth, separated by commas; "
+            "blank and the best threshold are always there."
         ),
     ] = DEFAULT_METHODS,
     preset: Annotated[
@@ -74,6 +74,17 @@ def evaluate(
     groups: Annotated[
         Path | None, typer.Option(help="With --check: write groups of near duplicates to this CSV.")
     ] = None,
+    correct: Annotated[
+        str,
+        typer.Option(
+            help="Also let a simulated user, who knows the reference masks, correct those of these methods: "
+            "any of refit, appearance, refit-NAME, separated by commas."
+        ),
+    ] = "",
+    rounds: Annotated[int, typer.Option(min=1, help="With --correct: so many rounds of scribbles.")] = 2,
+    clicks: Annotated[
+        int, typer.Option(min=0, help="With --correct: at most so many clicks on clusters per image.")
+    ] = 100,
     device: Device = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Make everything anew.")] = False,
     force: Annotated[
@@ -101,6 +112,7 @@ def evaluate(
         _check(found, chosen, groups, as_json)
         return
     from napari_refit.io.datasets import SplitParams
+    from napari_refit.study.settings import UserSettings
 
     if folds is not None and split is not None:
         raise UsageFault("give either --folds or --split")
@@ -114,6 +126,12 @@ def evaluate(
         )
     except ValueError as error:
         raise UsageFault(_first_line(error)) from error
+    corrected = tuple(part.strip() for part in correct.split(",") if part.strip())
+    try:
+        user = UserSettings(methods=corrected, rounds=rounds, clicks=clicks)
+        settings = settings.with_changes(user=user)
+    except ValueError as error:
+        raise UsageFault(f"--correct {correct}: {error}") from error
     settings = settings.with_changes(
         preparation=preparation,
         evaluate=tuple(part.strip() for part in evaluate_.split(",") if part.strip()),
@@ -308,8 +326,27 @@ def _print_results(results: Any) -> None:
                 f"  {method.title:<28} {dice.value:.3f} ({dice.low:.3f} to {dice.high:.3f})"
                 f"  {figures['miou_pooled'].value:.3f}  {figures['paper_dsc'].value:.3f}"
             )
+    _print_corrections(results)
     for note in results.notes:
         print(f"Note: {note}")
+
+
+def _print_corrections(results: Any) -> None:
+    from napari_refit.study.corrected import clicks_text, summarise
+    from napari_refit.study.tables import titles_of, with_interval
+
+    for item in summarise(results.corrected, resamples=1000):
+        print(
+            f"{titles_of(results)[item.method]}, corrected by a simulated user: foreground Dice, images with an object"
+        )
+        for k, dice in enumerate(item.dice):
+            what = "automatic" if not k else f"{k} round{'s' if k > 1 else ''} of scribbles"
+            print(f"  {what:<28} {with_interval(dice)}")
+        for user, clicks in item.clicks.items():
+            print(
+                f"  clicks on {user} to {results.wanted:g}: median {clicks_text(clicks.median)}, "
+                f"reached by {clicks.reached.value:.0%}"
+            )
 
 
 def _check(dataset: Any, split: Any, groups: Path | None, as_json: bool) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -115,6 +115,19 @@ def only(dataset: Dataset, names: Iterable[str]) -> Dataset:
     cases = tuple(case for case in dataset.every_case if case.name in kept)
     labels = None if dataset.labels is None else dataset.labels.of(kept)
     return replace(dataset, every_case=cases, labels=labels, findings=())
+
+
+def some(names: Sequence[str], limit: int) -> tuple[str, ...]:
+    """At most so many names (0: all), evenly spread.
+
+    Examples
+    --------
+    >>> some("abcdefg", 3)
+    ('a', 'd', 'g')
+    """
+    if not limit or len(names) <= limit:
+        return tuple(names)
+    return tuple(names[k] for k in np.unique(np.linspace(0, len(names) - 1, limit).round().astype(int)))
 
 
 def without_truth(dataset: Dataset, names: Iterable[str]) -> Dataset:

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from napari_refit.errors import ReadError, WriteError
+from napari_refit.study.correcting import Corrections
 from napari_refit.study.methods import Method
 from napari_refit.study.opened import Opened
 from napari_refit.study.pieces import OUTSIDE, Pieces
@@ -61,6 +62,7 @@ class FoldRun:
 
     def __init__(self, pieces: Pieces, methods: Sequence[Method], listener: Listener) -> None:
         self.pieces, self.methods, self.listener = pieces, methods, listener
+        self.corrections = Corrections(pieces)
         self.failed: dict[str, str] = {}
         self.broken: dict[str, str] = {}
         self.tallies: dict[str, Tally] = {}
@@ -79,6 +81,7 @@ class FoldRun:
         self.choose()
         self.mask()
         self.score()
+        self.correct()
 
     def prepare(self) -> None:
         """Train what is lacking: first what response maps come from, then what is trained on their masks."""
@@ -165,6 +168,18 @@ class FoldRun:
             self._working(),
             pieces.has_score,
             pieces.score,
+            lambda name: Opened(pieces.testing, name),
+        )
+
+    def correct(self) -> None:
+        """Let the simulated user correct the masks; they are all there by now, and stay as they are."""
+        pieces = self.pieces
+        self._each(
+            "corrections",
+            pieces.tested,
+            self._working(pieces.settings.corrected),
+            self.corrections.has,
+            self.corrections.make,
             lambda name: Opened(pieces.testing, name),
         )
 
@@ -255,6 +270,8 @@ def progress_of(pieces: Pieces, method: Method) -> dict[str, tuple[int, int]]:
     if method.kind != "blank":
         found["masks"] = (_count(pieces.has_mask, method, pieces.tested) if ready else 0, count)
     found["scores"] = (_count(pieces.has_score, method, pieces.tested) if ready else 0, count)
+    if method in pieces.settings.corrected:
+        found["corrections"] = (_count(Corrections(pieces).has, method, pieces.tested) if ready else 0, count)
     return found
 
 

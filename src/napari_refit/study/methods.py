@@ -20,7 +20,7 @@ class Method:
     ----------
     key, title, about : str
     kind : {"blank", "threshold", "refit", "fsss"}
-        blank: nothing is marked. threshold: response maps from a threshold on. refit: clusters and BoundaryFit. fsss: a
+        blank: nothing is marked. threshold: response maps from a threshold on. refit: clusters and a fit. fsss: a
         network trained on pseudo-labels or masks.
     learner : str
         Which training its response maps come from (``TrainingParams.learner``); empty: it needs none.
@@ -28,6 +28,8 @@ class Method:
         Whether its threshold is the best single one on the training and validation images; else the preset's.
     labels : str
         What an fsss network is trained on: ``"refit"``, ``"truth"`` or ``"cam"``.
+    fit : str
+        The fit it uses whatever the parameters say; empty: theirs.
     params : RefitParams
         Filled in by `choose_methods`.
     preset : str
@@ -41,6 +43,7 @@ class Method:
     learner: str = ""
     tuned: bool = False
     labels: str = ""
+    fit: str = ""
     params: RefitParams = field(default_factory=RefitParams)
     preset: str = "default"
 
@@ -69,6 +72,23 @@ METHODS: dict[str, Method] = {
             "refit",
             "classifier",
             tuned=True,
+        ),
+        Method(
+            "appearance",
+            "ReFit by appearance",
+            f"{_CAM}, fitted to clusters by what these look like; threshold of the preset.",
+            "refit",
+            "classifier",
+            fit="appearance",
+        ),
+        Method(
+            "appearance-tuned",
+            "ReFit by appearance, best threshold",
+            "The same with the single threshold that is best on the training and validation images.",
+            "refit",
+            "classifier",
+            tuned=True,
+            fit="appearance",
         ),
         Method(
             "seam",
@@ -114,7 +134,7 @@ METHODS: dict[str, Method] = {
     )
 }
 ALWAYS = ("blank", "best-threshold")
-COMPANIONS = {"refit": ("refit-tuned",)}
+COMPANIONS = {"refit": ("refit-tuned",), "appearance": ("appearance-tuned",)}
 """What is run along with a method, so that a comparison is like for like."""
 
 
@@ -170,7 +190,9 @@ def choose_methods(
         place = order.index("refit-tuned") + 1
         order[place:place] = own
     return tuple(
-        known[key] if key not in METHODS else replace(known[key], params=base)
-        for key in order
-        if key in wanted
+        known[key] if key not in METHODS else _filled(known[key], base) for key in order if key in wanted
     )
+
+
+def _filled(method: Method, base: RefitParams) -> Method:
+    return replace(method, params=base.replace(fit=method.fit) if method.fit else base)

@@ -21,6 +21,7 @@ from napari_refit.study.cases import (
     fitting_params,
     only,
     read_truth_stack,
+    some,
     without_truth,
 )
 from napari_refit.study.methods import Method
@@ -77,8 +78,8 @@ class Pieces:
         self.preparation = dataset.preparation
         wanted = settings.evaluate
         tested = [name for name in parts.test if not wanted or dataset.case(name).label in wanted]
-        self.tested = _some(tested, settings.limit)
-        self.chosen_on = _some([*parts.train, *parts.validation], settings.limit)
+        self.tested = some(tested, settings.limit)
+        self.chosen_on = some([*parts.train, *parts.validation], settings.limit)
         self.learning = only(dataset, [*parts.train, *parts.validation])
         self.testing = without_truth(dataset, self.tested)
         self._scored = only(dataset, self.tested)
@@ -148,7 +149,7 @@ class Pieces:
     def table(self, method: Method, opened: Opened) -> None:
         """Score every threshold on a training or validation case."""
         path, key = self._table_place(method, opened.name)
-        stack, response = opened.stack(method.learner), self._response(method, opened, keep=False)
+        stack, response = opened.stack(method.learner), self.response(method, opened, keep=False)
         if opened.truth is None:
             opened.truth = read_truth_stack(opened.dataset, opened.dataset.case(opened.name))
         truth = opened.truth if stack.axis is not None else opened.truth[None]
@@ -196,15 +197,15 @@ class Pieces:
 
     def kept_mask(self, method: Method, name: str) -> Kept | None:
         """A test case's mask, if it is there."""
-        return self.store.load(*self._mask_place(method, name))
+        return self.store.load(*self.mask_place(method, name))
 
     def has_mask(self, method: Method, name: str) -> bool:
         """Whether `mask` has nothing to do."""
-        return method.kind == "blank" or self.store.has(*self._mask_place(method, name))
+        return method.kind == "blank" or self.store.has(*self.mask_place(method, name))
 
     def mask(self, method: Method, opened: Opened) -> None:
         """Make the mask of a test case."""
-        path, key = self._mask_place(method, opened.name)
+        path, key = self.mask_place(method, opened.name)
         learner = method.learner if method.kind in RESPONDING else ""
         stack, before = opened.stack(learner), 0.0
         more: dict[str, NDArray[Any]] = {}
@@ -212,7 +213,7 @@ class Pieces:
             start = time.perf_counter()
             mask = segmented(self.network(method), stack, self.class_names, self.preparation)
         else:
-            response, params = self._response(method, opened, keep=True), self.params_of(method)
+            response, params = self.response(method, opened, keep=True), self.params_of(method)
             before, start = response.seconds, time.perf_counter()
             more = {"beliefs": self.responder(method.learner).beliefs(response.logits)}
             if method.kind == "refit":
@@ -299,7 +300,12 @@ class Pieces:
         """A test case's reference mask."""
         return read_truth_stack(self._scored, self._scored.case(name))
 
-    def _response(self, method: Method, opened: Opened, keep: bool) -> CaseResponse:
+    def truth_key(self, name: str) -> str:
+        """What it is made from."""
+        return self.store.truth_key(self._scored.case(name))
+
+    def response(self, method: Method, opened: Opened, keep: bool) -> CaseResponse:
+        """A case's response maps, worked out where they are not there; ``keep``: to be there next time."""
         path, key = self._response_place(method, opened.dataset, opened.name)
         if key not in opened.responses:
             kept = self.store.load(path, key)
@@ -359,7 +365,8 @@ class Pieces:
         source = self.source(method.learner)
         return self.store.path("tables", f"{source}-{method.key}", name), key
 
-    def _mask_place(self, method: Method, name: str) -> tuple[Path, str]:
+    def mask_place(self, method: Method, name: str) -> tuple[Path, str]:
+        """Where a test case's mask lies, and what it is made from."""
         if method.kind == "fsss":
             images = self.store.images_key(self.testing.case(name), self.testing.chosen_modalities)
             made = (self.network(method).checksum, images, digest(self.preparation), self.class_names)
@@ -368,7 +375,7 @@ class Pieces:
         params = self.params_of(method)
         shown = ""
         if self.settings.gate == "label":
-            shown = self.store.truth_key(self._scored.case(name))
+            shown = self.truth_key(name)
         key = make_key("mask", response, self._digest(params, method.kind), self._gate_key(method), shown)
         return self.store.path("masks", method.key, name), key
 
@@ -377,8 +384,8 @@ class Pieces:
         if method.kind == "blank":
             made = self.store.images_key(case, self._scored.chosen_modalities)
         else:
-            made = self._mask_place(method, name)[1]
-        truth = self.store.truth_key(case)
+            made = self.mask_place(method, name)[1]
+        truth = self.truth_key(name)
         key = make_key("score", made, truth, digest(self.preparation), self.class_names, TOLERANCE)
         return self.store.path("scores", method.key, name, suffix=".json"), key
 
@@ -390,10 +397,3 @@ class Pieces:
             return digest(float(params.fit_params.threshold))
         fit = (params.fit, params.fit_params, *([params.finish] if params.finish != FinishParams() else []))
         return digest(*params.clustering(), *fit)
-
-
-def _some(names: list[str], limit: int) -> tuple[str, ...]:
-    """At most so many names, evenly spread."""
-    if not limit or len(names) <= limit:
-        return tuple(names)
-    return tuple(names[k] for k in np.unique(np.linspace(0, len(names) - 1, limit).round().astype(int)))

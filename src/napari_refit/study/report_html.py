@@ -17,6 +17,7 @@ from napari_refit import __version__
 from napari_refit.errors import Cancelled, brief
 from napari_refit.io._atomic import atomic_path
 from napari_refit.study.comparing import paired_dice
+from napari_refit.study.corrected import correction_tables
 from napari_refit.study.drawing import distribution_svg, scatter_svg
 from napari_refit.study.figures import image_dice
 from napari_refit.study.pictures import CAM, REFINED, TRUTH, Pick, draw_case, method_shown, picks
@@ -120,6 +121,7 @@ def report_html(
         licence=results.licence,
         notes=results.notes,
         groups=groups,
+        corrections=correction_tables(results.corrected, titles, results.wanted),
         glossary=glossary(results, statistics),
         scatters=list(_scatters(results, statistics, titles)),
         # Charts are made here of numbers and of text that matplotlib escapes.

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from napari_refit.errors import WriteError, brief
+from napari_refit.study.corrected import write_corrected
 from napari_refit.study.report_html import PanelOf, Progress, write_report_html
 from napari_refit.study.results import StudyResults, write_rows
 from napari_refit.study.statistics import analyse
@@ -19,6 +20,8 @@ def write_report(
     progress: Progress | None = None,
 ) -> dict[str, Path]:
     """Write ``results.csv``, ``summary.json``, ``summary.md`` and ``report.html``, each whole or not at all.
+
+    Where a simulated user corrected masks, ``corrections.csv`` too.
 
     Parameters
     ----------
@@ -34,7 +37,8 @@ def write_report(
     Returns
     -------
     dict of str to Path
-        By name: ``results.csv``, ``summary.json``, ``summary.md``, ``report.html``.
+        By name: ``results.csv``, ``summary.json``, ``summary.md``, ``report.html``; ``corrections.csv`` where it was
+        written.
 
     Raises
     ------
@@ -52,6 +56,8 @@ def write_report(
         ) from error
     # The rows first: whatever follows can be made of them again.
     written = {"results.csv": write_rows(target / "results.csv", results.rows)}
+    if results.corrected:
+        written["corrections.csv"] = write_corrected(target / "corrections.csv", results.corrected)
     order = [method.key for method in results.methods]
     statistics = analyse(results.rows, order, results.baseline)
     written["summary.json"] = write_summary_json(target / "summary.json", results, statistics)

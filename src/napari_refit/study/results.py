@@ -7,12 +7,15 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
 from napari_refit.errors import ReadError, brief
 from napari_refit.io._atomic import atomic_path
+
+if TYPE_CHECKING:
+    from napari_refit.study.corrected import Corrected
 
 LEVELS = ("image", "case")
 UNITS = ("mm", "px")
@@ -200,6 +203,10 @@ class StudyResults:
         Of surface Dice, in the rows' unit.
     baseline : str
         Key of the method that others are compared with first.
+    corrected : list of Corrected
+        What a simulated user's corrections came to; empty where nobody corrected.
+    wanted : float
+        Foreground Dice at which that user stops clicking.
     """
 
     dataset: str
@@ -220,6 +227,8 @@ class StudyResults:
     notes: tuple[str, ...] = ()
     tolerance: float = 1.0
     baseline: str = "gradcam"
+    corrected: list[Corrected] = field(default_factory=list)
+    wanted: float = 0.9
 
 
 COLUMNS = tuple(item.name for item in fields(Row))

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from napari_refit.io.datasets import Dataset, Split, SplitParams, make_split
 from napari_refit.io.datasets.splits import SIDES, Fold, tied_cases
 from napari_refit.study.cases import only
+from napari_refit.study.corrected import Corrected, as_corrected
+from napari_refit.study.correcting import Corrections
 from napari_refit.study.describing import describe_methods, machine, versions
 from napari_refit.study.fold import WORK_ERRORS, FoldRun, progress_of, reason
+from napari_refit.study.methods import Method
 from napari_refit.study.pieces import Pieces
 from napari_refit.study.results import Row, StudyResults
 from napari_refit.study.scoring import TOLERANCE
@@ -82,6 +85,7 @@ class Study:
         self.seconds: dict[str, float] = {}
         self._runs: dict[int, FoldRun] = {}
         self.fold_of = {name: pieces for pieces in self.pieces for name in pieces.tested}
+        self._first_of = {name: part[0] for part in tied_cases(self.dataset.cases) for name in part}
 
     def plan(self) -> list[dict[str, Any]]:
         """What is there and what is lacking, by fold and method. Nothing is worked out.
@@ -182,6 +186,8 @@ class Study:
             seconds=self.seconds,
             notes=tuple(notes),
             tolerance=TOLERANCE,
+            corrected=self._corrected(missing),
+            wanted=self.settings.user.wanted,
         )
 
     def _wanted(self) -> list[Pieces]:
@@ -194,7 +200,6 @@ class Study:
         if not pieces.tested:
             return []
         failed, broken = (run.failed, run.broken) if run is not None else ({}, {})
-        patients = {name: part[0] for part in tied_cases(self.dataset.cases) for name in part}
         rows: list[Row] = []
         for method in self.settings.methods:
             if method.key in failed:
@@ -208,18 +213,34 @@ class Study:
                     found = None
                 if found is None:
                     return None
-                rows += [
-                    Row(
-                        dataset=self.dataset.declaration.name,
-                        fold=pieces.number,
-                        method=method.key,
-                        case=name,
-                        patient=self.dataset.case(patients[name]).patient,
-                        **row,
-                    )
-                    for row in found
-                ]
+                about = self._about(pieces, method, name)
+                rows += [Row(**about, **row) for row in found]
         return rows
+
+    def _corrected(self, missing: Sequence[int]) -> list[Corrected]:
+        """What the user's corrections came to, of every fold that is done."""
+        rows: list[Corrected] = []
+        for method in self.settings.corrected:
+            for pieces in self.pieces:
+                run = self._runs.get(pieces.number)
+                failed = run is not None and method.key in run.failed
+                if pieces.number in missing or failed:
+                    continue
+                for name in pieces.tested:
+                    found = Corrections(pieces).rows(method, name) if name not in self.broken else None
+                    about = self._about(pieces, method, name)
+                    rows += [as_corrected(row, **about) for row in found or ()]
+        return rows
+
+    def _about(self, pieces: Pieces, method: Method, name: str) -> dict[str, Any]:
+        """Whose row it is."""
+        return {
+            "dataset": self.dataset.declaration.name,
+            "fold": pieces.number,
+            "method": method.key,
+            "case": name,
+            "patient": self.dataset.case(self._first_of[name]).patient,
+        }
 
     def _left_out(self) -> dict[str, int]:
         found = Counter[str]()

@@ -15,6 +15,28 @@ GATES: tuple[str, ...] = get_args(Gate)
 
 
 @dataclass(frozen=True)
+class UserSettings:
+    """A simulated user who corrects masks, and how far.
+
+    Attributes
+    ----------
+    methods : tuple of str
+        Keys of the methods whose masks are corrected; empty: there is no such user.
+    rounds : int
+        How often the user looks at the mask and paints a stroke on either side.
+    clicks : int
+        At most so many clicks on clusters per image; 0: none.
+    wanted : float
+        Foreground Dice at which the user stops clicking.
+    """
+
+    methods: tuple[str, ...] = ()
+    rounds: int = 2
+    clicks: int = 100
+    wanted: float = 0.9
+
+
+@dataclass(frozen=True)
 class StudySettings:
     """What is compared, and how.
 
@@ -44,10 +66,17 @@ class StudySettings:
     arch : str or None
         Its architecture, where the file does not say it.
     device : str or None
+    user : UserSettings
+        Who corrects the masks when they are made.
     left_out : mapping of str to str
         Cases that are not used at all, and why.
     notes : tuple of str
         What the report is to say besides.
+
+    Raises
+    ------
+    ValueError
+        If the user is to correct masks that are not there, or that come of no fit.
     """
 
     methods: tuple[Method, ...] = field(default_factory=lambda: choose_methods(["gradcam", "refit"]))
@@ -62,8 +91,28 @@ class StudySettings:
     model: str | None = None
     arch: str | None = None
     device: str | None = None
+    user: UserSettings = field(default_factory=UserSettings)
     left_out: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        fitted = [method.key for method in self.methods if method.kind == "refit"]
+        for key in self.user.methods:
+            if key not in fitted:
+                there = ", ".join(fitted) or "none"
+                raise ValueError(
+                    f"{key!r} has no masks that a user could correct; of the methods run: {there}"
+                )
+        if self.user.rounds < 1 or self.user.clicks < 0 or not 0 < self.user.wanted <= 1:
+            raise ValueError(
+                f"the user needs at least 1 round, 0 clicks or more and a Dice above 0, up to 1; got "
+                f"{self.user.rounds}, {self.user.clicks} and {self.user.wanted}"
+            )
+
+    @property
+    def corrected(self) -> tuple[Method, ...]:
+        """The methods whose masks the user corrects."""
+        return tuple(method for method in self.methods if method.key in self.user.methods)
 
     def with_changes(self, **changes: Any) -> StudySettings:
         """A copy with some of it changed."""

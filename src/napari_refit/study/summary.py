@@ -13,6 +13,7 @@ from napari_refit import __version__
 from napari_refit.io._atomic import atomic_path
 from napari_refit.io.sidecar import plain
 from napari_refit.study.bootstrap import CONFIDENCE
+from napari_refit.study.corrected import correction_dict, correction_tables
 from napari_refit.study.figures import FIGURES, VOLUME_FIGURES
 from napari_refit.study.results import StudyResults
 from napari_refit.study.statistics import Statistics
@@ -73,6 +74,7 @@ def summary_dict(results: StudyResults, statistics: Statistics) -> dict[str, Any
         "summaries": [asdict(item) for item in statistics.summaries],
         "folds": [asdict(item) for item in statistics.folds],
         "comparisons": [asdict(item) for item in statistics.comparisons],
+        "corrections": correction_dict(results.corrected, results.wanted),
         "seconds_per_image": statistics.seconds,
         "versions": results.versions,
         "machine": results.machine,
@@ -127,6 +129,8 @@ def summary_markdown(results: StudyResults, statistics: Statistics) -> str:
             fold_table(results, statistics, group),
         ):
             lines += _lines_of(table)
+    for table in correction_tables(results.corrected, titles_of(results), results.wanted):
+        lines += _lines_of(table)
     if results.left_out:
         lines += ["## Left out", ""]
         lines += [f"- {_escaped(what)}: {count}" for what, count in results.left_out.items()] + [""]

@@ -11,9 +11,9 @@ from napari.utils.colormaps import DirectLabelColormap
 from numpy.typing import NDArray
 from qtpy.QtCore import QObject, Signal
 
+from napari_refit.levels import Levels
 from napari_refit.planes import PlaneIndex
 from napari_refit.widgets.layers import MARK, Outputs
-from napari_refit.widgets.levels import Levels
 from napari_refit.widgets.live import LiveLoop, Task
 from napari_refit.widgets.planes import expression, geometry, places
 from napari_refit.widgets.watching import Connections

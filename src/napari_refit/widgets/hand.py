@@ -6,9 +6,9 @@ from typing import Any
 
 from qtpy.QtCore import QObject, Signal
 
+from napari_refit.levels import Levels
 from napari_refit.widgets.cluster_tool import ClusterTool
 from napari_refit.widgets.hinting import Hinting
-from napari_refit.widgets.levels import Levels
 from napari_refit.widgets.workbench import PlaneDone
 
 

@@ -1,0 +1,171 @@
+"""Strokes that are drawn by rule where a mask is wrong: the hints of a simulated user."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_refit.fit.hints import BACKGROUND_HINT
+
+WIDTH = 3
+"""Of the brush, in pixels."""
+INSIDE = 0.5
+"""A stroke begins and ends where the region is deeper than this share of how deep it gets under the stroke."""
+
+Region = NDArray[np.bool_]
+
+
+def largest_region(wrong: Region, width: int = WIDTH) -> Region | None:
+    """The largest connected region that has room for the brush.
+
+    Parameters
+    ----------
+    wrong : ndarray of bool, (H, W)
+    width : int
+        Of the brush, odd, in pixels. Rims that are nowhere so wide are no place for a stroke.
+
+    Returns
+    -------
+    ndarray of bool, (H, W), or None
+        Pixels touch across an edge. Of regions as large the one that begins in the highest row, then furthest to
+        the left. None where there is no such region.
+
+    Examples
+    --------
+    >>> wrong = np.array([[1, 0, 1, 1], [0, 0, 1, 1]], bool)
+    >>> largest_region(wrong, width=1).astype(int).tolist()
+    [[0, 0, 1, 1], [0, 0, 1, 1]]
+    >>> largest_region(wrong) is None
+    True
+    """
+    from scipy.ndimage import binary_erosion, label
+
+    numbers, count = label(wrong)
+    roomy = np.unique(numbers[binary_erosion(wrong, np.ones((width, width)))])
+    if not count or not roomy.size:
+        return None
+    sizes = np.bincount(numbers.ravel(), minlength=count + 1)
+    found: Region = numbers == roomy[sizes[roomy].argmax()]
+    return found
+
+
+def centre_line(region: Region) -> NDArray[np.int64]:
+    """The line through the middle of a region: the longest way along its skeleton, without its shallow ends.
+
+    Parameters
+    ----------
+    region : ndarray of bool, (H, W)
+        Connected, not empty.
+
+    Returns
+    -------
+    ndarray of int64, (n, 2)
+        Rows and columns from one end to the other; neighbours touch across an edge or a corner. Where a skeleton has
+        loops, it is the longest of the shortest ways from one end. The same for the same region.
+
+    Examples
+    --------
+    >>> region = np.zeros((7, 13), bool)
+    >>> region[2:5, 1:12] = True
+    >>> centre_line(region).tolist()
+    [[3, 9], [3, 8], [3, 7], [3, 6], [3, 5], [3, 4], [3, 3], [3, 2]]
+    """
+    from scipy.ndimage import distance_transform_edt
+    from skimage.morphology import skeletonize
+
+    depth = distance_transform_edt(np.pad(region, 1))[1:-1, 1:-1]
+    skeleton = skeletonize(region)
+    if not skeleton.any():
+        # Thinning may leave nothing of a small square.
+        skeleton[np.unravel_index(depth.argmax(), depth.shape)] = True
+    line = _longest_way(np.argwhere(skeleton))
+    under = depth[tuple(line.T)]
+    deep = np.flatnonzero(under > INSIDE * under.max())
+    return line[deep[0] : deep[-1] + 1]
+
+
+def stroke(region: Region, width: int = WIDTH) -> Region:
+    """The centre line drawn with a brush, which does not leave the region.
+
+    Examples
+    --------
+    >>> region = np.ones((3, 9), bool)
+    >>> stroke(region).astype(int).tolist()[0]
+    [1, 1, 1, 1, 1, 1, 1, 1, 0]
+    """
+    from scipy.ndimage import binary_dilation
+
+    drawn = np.zeros(region.shape, bool)
+    drawn[tuple(centre_line(region).T)] = True
+    return np.asarray(binary_dilation(drawn, np.ones((width, width))) & region)
+
+
+def draw_strokes(
+    mask: NDArray[np.integer], truth: NDArray[np.integer], hints: NDArray[np.integer], width: int = WIDTH
+) -> int:
+    """What a user paints who sees where a mask is wrong: at most one stroke on either side.
+
+    The object's goes where most is missing: along the centre line of the largest connected region that belongs to a
+    class and is not marked so. The background's goes where most is too much: along that of the largest connected
+    region that is marked and belongs to no class. On a side without a region that has room for the brush there is
+    nothing to be seen, and no stroke.
+
+    Parameters
+    ----------
+    mask, truth : ndarray of int, (H, W)
+        Class numbers, 0 is background.
+    hints : ndarray of int, (H, W)
+        Those painted so far; the new ones are painted over them.
+    width : int
+        Of the brush, in pixels.
+
+    Returns
+    -------
+    int
+        How many strokes were painted.
+
+    Examples
+    --------
+    >>> mask, truth = np.zeros((5, 12), int), np.zeros((5, 12), int)
+    >>> truth[1:4, :6], mask[1:4, 4:] = 1, 1
+    >>> hints = np.zeros((5, 12), np.uint8)
+    >>> draw_strokes(mask, truth, hints), hints[2].tolist()
+    (2, [1, 1, 1, 0, 0, 0, 255, 255, 255, 255, 255, 0])
+    """
+    numbers = np.unique(truth[truth > 0]).tolist()
+    missing = [(largest_region((truth == number) & (mask != number), width), number) for number in numbers]
+    much = (largest_region((mask > 0) & (truth == 0), width), BACKGROUND_HINT)
+    # Of classes that lack as much, the first.
+    missing.sort(key=lambda found: 0 if found[0] is None else -int(found[0].sum()))
+    painted = 0
+    for region, value in (*missing[:1], much):
+        if region is not None:
+            hints[stroke(region, width)] = value
+            painted += 1
+    return painted
+
+
+def _longest_way(pixels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The longest of the shortest ways between pixels that touch: exact on trees."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import dijkstra
+    from scipy.spatial import cKDTree
+
+    pairs = cKDTree(pixels).query_pairs(1.5, output_type="ndarray")
+    steps = np.linalg.norm(pixels[pairs[:, 0]] - pixels[pairs[:, 1]], axis=1)
+    count = len(pixels)
+    graph = coo_array((steps, (pairs[:, 0], pairs[:, 1])), (count, count)).tocsr()
+    first = _farthest(dijkstra(graph, directed=False, indices=0))
+    away, before = dijkstra(graph, directed=False, indices=first, return_predecessors=True)
+    at = _farthest(away)
+    way = [at]
+    while at != first:
+        at = int(before[at])
+        way.append(at)
+    return pixels[sorted((way, way[::-1]))[0]]
+
+
+def _farthest(away: NDArray[np.float64]) -> int:
+    # Sums of roots differ in the last digit with the way; of those as far the first counts.
+    reached = np.where(np.isfinite(away), away, -1.0)
+    return int(np.flatnonzero(reached >= reached.max() - 1e-9)[0])
