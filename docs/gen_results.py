@@ -31,6 +31,13 @@ COLUMNS = (
     "hd95_median",
     "surface_dice",
 )
+CORRECTED = ("appearance", "refit")
+"""Whose figures are held against what corrections were to reach: the first of these that is there."""
+REACH = (
+    ("One stroke on the object and one on the background, drawn by rule: DSC of 0.85 or more", 1, 0.85),
+    ("Two rounds of such strokes: DSC of 0.90 or more", 2, 0.90),
+)
+CLICKS = 8
 # Of summary.json: rows, file paths and pictures are not kept.
 PARTS = (
     "dataset",
@@ -45,6 +52,7 @@ PARTS = (
     "figures",
     "summaries",
     "comparisons",
+    "corrections",
     "seconds_per_image",
     "versions",
     "machine",
@@ -77,6 +85,7 @@ def page(studies: dict[str, Any]) -> str:
     """The whole page."""
     names = [*(name for name in ORDER if name in studies), *(name for name in studies if name not in ORDER)]
     parts = [NOTES.read_text(encoding="utf-8").rstrip(), claims({name: studies[name] for name in names})]
+    parts += corrections_reach({name: studies[name] for name in names})
     parts += [section(studies[name]) for name in names]
     return "\n\n".join(parts) + "\n"
 
@@ -100,6 +109,109 @@ def claims(studies: dict[str, Any]) -> str:
             f"| {text} | " + " | ".join(verdict(study, method, against) for study in studies.values()) + " |"
         )
     return "\n".join(lines)
+
+
+def corrections_reach(studies: dict[str, Any]) -> list[str]:
+    """What corrections were to reach, held against the figures; nothing where nobody corrected."""
+    corrected = {name: study for name, study in studies.items() if study.get("corrections")}
+    if not corrected:
+        return []
+    lines = [
+        "## What a correction brings",
+        "",
+        "A simulated user who knows the reference masks corrects the automatic ones of the test images "
+        "([by which rules](explanation/simulated-user.md)). Foreground Dice over the images that show an object, with "
+        "95 % intervals over patients.",
+        "",
+        "| To be reached | " + " | ".join(title(study) for study in corrected.values()) + " |",
+        "|---|" + "---|" * len(corrected),
+    ]
+    for text, rounds, least in REACH:
+        cells = [reached(chosen_correction(study), rounds, least) for study in corrected.values()]
+        lines.append(f"| {text} | " + " | ".join(cells) + " |")
+    for user, what in (("clusters", "clusters"), ("levels", "clusters of any level")):
+        cells = [few_clicks(chosen_correction(study), user) for study in corrected.values()]
+        wanted = next(iter(corrected.values()))["corrections"]["wanted"]
+        lines.append(
+            f"| Clicks on {what} to a DSC of {wanted:.2f}: median of {CLICKS} or fewer | "
+            + " | ".join(cells)
+            + " |"
+        )
+    return ["\n".join(lines)]
+
+
+def chosen_correction(study: dict[str, Any]) -> dict[str, Any]:
+    """The corrected method that claims are about."""
+    found = {item["method"]: item for item in study["corrections"]["summaries"]}
+    key = next((key for key in CORRECTED if key in found), next(iter(found)))
+    return found[key] | {"title": titles(study).get(key, key)}
+
+
+def reached(item: dict[str, Any], rounds: int, least: float) -> str:
+    """Whether the Dice after so many rounds is high enough."""
+    if rounds >= len(item["dice"]):
+        return "not run"
+    value = item["dice"][rounds]["value"]
+    if value is None:
+        return "not run"
+    word = "**yes**" if value >= least else "**no**"
+    return (
+        f"{word}: {interval(item['dice'][rounds], 3)}, from {interval(item['dice'][0], 3)} ({item['title']})"
+    )
+
+
+def few_clicks(item: dict[str, Any], user: str) -> str:
+    """Whether half of the images need so few clicks."""
+    found = item["clicks"].get(user)
+    if found is None:
+        return "not run"
+    value = found["median"]["value"]
+    word = "**yes**" if value is not None and value <= CLICKS else "**no**"
+    return f"{word}: {clicks(found['median'])}; {percent(found['reached']['value'])} of the images get there"
+
+
+def clicks(item: dict[str, Any]) -> str:
+    """A number of clicks and its interval; what JSON has no number for is never."""
+    ends = ["∞" if item[end] is None else f"{item[end]:g}" for end in ("value", "low", "high")]
+    return f"{ends[0]} ({ends[1]}–{ends[2]})" if item["n_patients"] > 1 else ends[0]
+
+
+def percent(value: float | None) -> str:
+    """A share."""
+    return "–" if value is None else f"{value:.0%}".replace("%", " %")
+
+
+def correction_table(study: dict[str, Any]) -> list[str]:
+    """What each method's masks become by corrections."""
+    found = study.get("corrections")
+    if not found:
+        return []
+    summaries = found["summaries"]
+    n_rounds = max(len(item["gains"]) for item in summaries)
+    heads = [f"after {k} round{'s' if k > 1 else ''}" for k in range(1, n_rounds + 1)]
+    heads = ["images", "DSC, automatic", *heads, *(f"median, {head}" for head in heads), "strokes", "bound"]
+    heads += ["clicks on clusters", "get there", "clicks on any level", "get there", "false alarms"]
+    lines = [
+        "Corrected by a simulated user:",
+        "",
+        "| Method | " + " | ".join(heads) + " |",
+        "|---|" + "---|" * len(heads),
+    ]
+    for item in summaries:
+        cells = [str(item["n_images"]), *(interval(each, 3) for each in item["dice"])]
+        cells += [interval(each, 3) for each in item["medians"][1:]]
+        cells += ["–" if None in item["strokes"] else " + ".join(f"{count:.1f}" for count in item["strokes"])]
+        cells += [interval(item["bound"], 3)]
+        for user in found["users"]:
+            clicked = item["clicks"].get(user)
+            cells += (
+                ["–", "–"]
+                if clicked is None
+                else [clicks(clicked["median"]), percent(clicked["reached"]["value"])]
+            )
+        cells += [" → ".join(map(str, item["false_alarms"])) + f" of {item['n_without']}"]
+        lines.append(f"| {titles(study).get(item['method'], item['method'])} | " + " | ".join(cells) + " |")
+    return [*lines, ""]
 
 
 def verdict(study: dict[str, Any], method: str, against: str) -> str:
@@ -143,6 +255,7 @@ def section(study: dict[str, Any]) -> str:
         "",
         *paired_table(study),
         "",
+        *correction_table(study),
         *how_made(study),
         "",
         f"Licence of the data: {about['licence']} Source: {' '.join(about['citation'])}",

@@ -2,6 +2,7 @@
 # The studies behind docs/results.md, on the evaluation data: scripts/results.sh [DATA [OUT]].
 # What is in OUT already is used again, so a run that was stopped goes on, and a run after a change of text takes seconds.
 # STUDIES="busi lgg" runs only some, METHODS and PRESETS (may be empty) only some methods; MORE goes to each evaluate.
+# CORRECT names the methods whose masks a simulated user corrects, of those that are run; empty: none.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -17,14 +18,15 @@ evaluate() {
     local name=$1
     shift
     case " ${STUDIES:-busi lgg hippocampus} " in
-    *" $name "*) "$program" evaluate "$data/$name" --out "$out/$name" "$@" ${MORE:-} ;;
+    *" $name "*) "$program" evaluate "$data/$name" --out "$out/$name" --correct "$correct" "$@" ${MORE:-} ;;
     esac
 }
 
-methods=${METHODS:-gradcam,refit,fsss,fsss-truth,seam}
+methods=${METHODS:-gradcam,refit,appearance,fsss,fsss-truth,seam}
 # Two modalities are what WSS-CMER compares.
 two_modalities=${METHODS:-$methods,cmer}
 read -ra presets <<<"${PRESETS---preset paper}"
+correct=${CORRECT-$(tr , '\n' <<<"$methods" | grep -xE 'refit|appearance' | paste -sd , || true)}
 
 evaluate busi --preparation benign-normal --methods "$methods" "${presets[@]}" \
     --train input_size=256 --train epochs=10 \

@@ -147,20 +147,49 @@ def test_no_stroke_where_nothing_is_wrong_or_no_brush_has_room() -> None:
     assert draw_strokes(truth, truth, hints) == 0
     thin = plane(20, 20, (slice(5, 15), slice(5, 17))).astype(np.uint8)
     assert draw_strokes(thin, truth, hints) == 0
-    assert draw_strokes(thin, truth, hints, width=1) == 1
+    assert not hints.any()
+    assert draw_strokes(thin, truth, hints, width=1) == 2
+
+
+def test_a_side_with_nothing_wrong_is_shown_what_is_right_once() -> None:
+    truth = plane(60, 60, (slice(20, 40), slice(20, 40))).astype(np.uint8)
+    small = plane(60, 60, (slice(20, 40), slice(20, 30))).astype(np.uint8)
+    hints = np.zeros((60, 60), np.uint8)
+    assert draw_strokes(small, truth, hints) == 2
+    around = hints == BACKGROUND_HINT
+    # A closed line about the object, two brushes away.
+    away = ndimage.distance_transform_edt(truth == 0)
+    assert away[around].min() >= 4
+    assert away[around].max() <= 8
+    assert ndimage.label(around, EVERYWHERE)[1] == 1
+    assert ndimage.binary_fill_holes(around)[truth > 0].all()
+    before = hints.copy()
+    assert draw_strokes(small, truth, hints) == 1
+    assert np.array_equal(hints, before)
+    large = plane(60, 60, (slice(20, 40), slice(20, 55))).astype(np.uint8)
+    hints[:] = 0
+    assert draw_strokes(large, truth, hints) == 2
+    assert (truth[hints == 1] == 1).all()
+    assert (hints == 1).any()
+    assert not (truth[hints == BACKGROUND_HINT]).any()
+
+
+def test_a_false_alarm_gets_a_stroke_of_background_alone() -> None:
+    truth, hints = np.zeros((20, 20), np.uint8), np.zeros((20, 20), np.uint8)
+    assert draw_strokes(plane(20, 20, (slice(3, 9), slice(3, 9))).astype(np.uint8), truth, hints) == 1
     assert set(np.unique(hints)) == {0, BACKGROUND_HINT}
 
 
 def test_the_class_that_lacks_most_is_hinted_at() -> None:
-    truth = np.zeros((40, 40), np.uint8)
+    truth = np.zeros((60, 60), np.uint8)
     truth[5:15, 5:15], truth[20:38, 5:35] = 1, 2
     mask, hints = np.zeros_like(truth), np.zeros_like(truth)
-    assert draw_strokes(mask, truth, hints) == 1
-    assert set(np.unique(hints)) == {0, 2}
+    assert draw_strokes(mask, truth, hints) == 2
+    assert set(np.unique(hints)) == {0, 2, BACKGROUND_HINT}
     # What is marked as another class is missing too, and no background.
     mask[truth == 2] = 1
     again = np.zeros_like(truth)
-    assert draw_strokes(mask, truth, again) == 1
+    assert draw_strokes(mask, truth, again) == 2
     assert np.array_equal(again, hints)
 
 

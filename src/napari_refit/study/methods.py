@@ -134,7 +134,7 @@ METHODS: dict[str, Method] = {
     )
 }
 ALWAYS = ("blank", "best-threshold")
-COMPANIONS = {"refit": ("refit-tuned",), "appearance": ("appearance-tuned",)}
+COMPANIONS = {"refit": ("refit-tuned",)}
 """What is run along with a method, so that a comparison is like for like."""
 
 

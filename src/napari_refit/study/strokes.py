@@ -107,8 +107,10 @@ def draw_strokes(
 
     The object's goes where most is missing: along the centre line of the largest connected region that belongs to a
     class and is not marked so. The background's goes where most is too much: along that of the largest connected
-    region that is marked and belongs to no class. On a side without a region that has room for the brush there is
-    nothing to be seen, and no stroke.
+    region that is marked and belongs to no class. Where one side has nothing wrong that the brush has room in, and no
+    hint yet, it gets a stroke on what is right, so that the fit knows of both: the object along the centre line of the
+    largest region that is marked as it should be, the background around the object at a distance of two brushes.
+    Where neither side has anything wrong, nothing is painted.
 
     Parameters
     ----------
@@ -132,17 +134,44 @@ def draw_strokes(
     >>> draw_strokes(mask, truth, hints), hints[2].tolist()
     (2, [1, 1, 1, 0, 0, 0, 255, 255, 255, 255, 255, 0])
     """
-    numbers = np.unique(truth[truth > 0]).tolist()
-    missing = [(largest_region((truth == number) & (mask != number), width), number) for number in numbers]
-    much = (largest_region((mask > 0) & (truth == 0), width), BACKGROUND_HINT)
-    # Of classes that lack as much, the first.
-    missing.sort(key=lambda found: 0 if found[0] is None else -int(found[0].sum()))
-    painted = 0
-    for region, value in (*missing[:1], much):
-        if region is not None:
-            hints[stroke(region, width)] = value
-            painted += 1
-    return painted
+    missing = _largest_of_classes(truth, mask != truth, width)
+    much = largest_region((mask > 0) & (truth == 0), width)
+    if missing is None and much is None:
+        return 0
+    lines: list[tuple[Region | None, int]] = []
+    if missing is None and not ((hints > 0) & (hints != BACKGROUND_HINT)).any():
+        missing = _largest_of_classes(truth, mask == truth, 1)
+    if missing is not None:
+        lines.append((stroke(missing[0], width), missing[1]))
+    if much is not None:
+        lines.append((stroke(much, width), BACKGROUND_HINT))
+    elif not (hints == BACKGROUND_HINT).any():
+        lines.append((_around(truth > 0, width), BACKGROUND_HINT))
+    count = 0
+    for line, value in lines:
+        if line is not None:
+            hints[line] = value
+            count += 1
+    return count
+
+
+def _largest_of_classes(truth: NDArray[np.integer], among: Region, width: int) -> tuple[Region, int] | None:
+    """The largest region of any class, of these pixels, and its class number; of classes with as much the first."""
+    found: tuple[Region, int] | None = None
+    for number in np.unique(truth[truth > 0]).tolist():
+        region = largest_region((truth == number) & among, width)
+        if region is not None and (found is None or region.sum() > found[0].sum()):
+            found = region, number
+    return found
+
+
+def _around(shown: Region, width: int) -> Region | None:
+    """The longest line around the objects at a distance of two brushes; None where there is no room for one."""
+    from scipy.ndimage import distance_transform_edt
+
+    if not shown.any():
+        return None
+    return largest_region(np.abs(distance_transform_edt(~shown) - 2 * width) <= width / 2, 1)
 
 
 def _longest_way(pixels: NDArray[np.int64]) -> NDArray[np.int64]:
