@@ -39,8 +39,8 @@ def corrected(
         for user, count, there in zip(("clusters", "levels"), counts, reached, strict=True)
     }
     return Corrected(
-        "set", 1, method, patient, patient, None, None, in_truth, marked[0], dice[0], rounds,
-        clicks if in_truth else {},
+        "set", 1, method, patient, patient, None, None, in_truth, marked[0], dice[0],
+        0.7 if in_truth else math.nan, rounds, clicks if in_truth else {},
     )  # fmt: skip
 
 
@@ -60,6 +60,7 @@ def test_figures_are_means_and_medians_over_images_with_an_object() -> None:
     assert [item.value for item in found.gains] == pytest.approx((table[:, 1:] - table[:, :1]).mean(0))
     assert found.clicks["clusters"].median.value == np.median(counts)
     assert found.strokes == (2.0, 2.0)
+    assert found.map_bound.value == pytest.approx(0.7)
     assert found.bound is not None
     assert found.bound.value == pytest.approx(0.97)
     assert (found.n_images, found.n_patients, found.n_without) == (9, 4, 2)
@@ -98,7 +99,7 @@ def test_the_file_holds_every_round_and_user(tmp_path: Path) -> None:
 def test_rows_come_back_from_json() -> None:
     row = corrected("p1", (0.4, math.nan, 0.8))
     kept = json.loads(json.dumps(plain({
-        "axis": None, "index": None, "in_truth": 10, "in_mask": 10, "dice": row.dice,
+        "axis": None, "index": None, "in_truth": 10, "in_mask": 10, "dice": row.dice, "map_bound": 0.7,
         "rounds": [vars(each) for each in row.rounds],
         "clicks": {user: vars(each) for user, each in row.clicks.items()},
     })))  # fmt: skip

@@ -79,7 +79,7 @@ def test_corrections_are_held_against_what_was_to_be_reached(
     """In one study two rounds get there and clicks on clusters do not; the other two are as they were."""
     corrected = [
         Corrected(
-            "lgg", 1, method, f"p{k}", f"p{k}", None, None, 9, 9, 0.5,
+            "lgg", 1, method, f"p{k}", f"p{k}", None, None, 9, 9, 0.5, 0.6,
             (Round(2, 9, 0.7, 0.1), Round(1, 9, 0.9 + k / 100, 0.1)),
             {"clusters": Clicked(20, 0.8, k < 2, 0.9), "levels": Clicked(3, 0.9, True, 0.9)},
         )

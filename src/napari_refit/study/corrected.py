@@ -84,6 +84,8 @@ class Corrected:
         Pixels of all classes in the reference mask, and in the automatic mask.
     dice : float
         Of the automatic mask: mean over the classes that it or the truth holds, NaN where neither holds any.
+    map_bound : float
+        Of the response maps at the threshold that is best for this very image; NaN where the truth is empty.
     rounds : tuple of Round
     clicks : dict of str to Clicked
         By `USERS`; empty where the truth is, or where nobody clicked.
@@ -99,6 +101,7 @@ class Corrected:
     in_truth: int
     in_mask: int
     dice: float
+    map_bound: float
     rounds: tuple[Round, ...]
     clicks: Mapping[str, Clicked]
 
@@ -107,7 +110,8 @@ def as_corrected(values: Mapping[str, Any], **about: Any) -> Corrected:
     """A row of what `napari_refit.study.correcting.Corrections` keeps, with what it is of."""
     rounds = tuple(Round(**{**each, "dice": _real(each["dice"])}) for each in values["rounds"])
     clicks = {user: Clicked(**each) for user, each in values["clicks"].items()}
-    return Corrected(**{**values, **about, "dice": _real(values["dice"]), "rounds": rounds, "clicks": clicks})
+    numbers = {name: _real(values[name]) for name in ("dice", "map_bound")}
+    return Corrected(**{**values, **about, **numbers, "rounds": rounds, "clicks": clicks})
 
 
 def write_corrected(path: str | os.PathLike[str], rows: Sequence[Corrected]) -> Path:
@@ -161,6 +165,8 @@ class CorrectionSummary:
         Mean difference to the automatic mask, image by image, after each round.
     strokes : tuple of float
         Per image, of each round.
+    map_bound : Estimate
+        Mean Dice of the response maps, each image at the threshold that is best for it.
     bound : Estimate or None
         Mean Dice of the best mask that consists of whole clusters.
     clicks : dict of str to ClickSummary
@@ -178,6 +184,7 @@ class CorrectionSummary:
     medians: tuple[Estimate, ...]
     gains: tuple[Estimate, ...]
     strokes: tuple[float, ...]
+    map_bound: Estimate
     bound: Estimate | None
     clicks: Mapping[str, ClickSummary]
     n_without: int
@@ -223,6 +230,7 @@ def _scribbles(summaries: Sequence[CorrectionSummary], titles: Mapping[str, str]
     head = (
         "method",
         "images",
+        "DSC, map at its best",
         "DSC, automatic",
         *(f"after {text}" for text in rounds),
         *(f"gain, {text}" for text in rounds),
@@ -234,6 +242,7 @@ def _scribbles(summaries: Sequence[CorrectionSummary], titles: Mapping[str, str]
         (
             titles.get(item.method, item.method),
             str(item.n_images),
+            with_interval(item.map_bound),
             *(with_interval(each) for each in item.dice),
             *(with_interval(each, signed=True) for each in item.gains),
             *(with_interval(each) for each in item.medians[1:]),
@@ -246,7 +255,8 @@ def _scribbles(summaries: Sequence[CorrectionSummary], titles: Mapping[str, str]
         "A simulated user who knows the reference mask looks at the automatic one and paints at most one stroke on the "
         "object and one on the background, each along the centre line of the largest connected region that is wrong on "
         "that side; then the mask is refined with these hints. Foreground Dice over the images that show an object, "
-        "with 95 % intervals over patients. False alarms: images without an object that are marked, in the automatic "
+        "with 95 % intervals over patients. Map at its best: the response map alone at the threshold that is best for "
+        "the very image. False alarms: images without an object that are marked, in the automatic "
         "mask and after each round.",
     )
     return Table("Corrected by scribbles", head, rows, notes)
@@ -326,6 +336,7 @@ def _summary(method: str, rows: Sequence[Corrected], resamples: int, seed: int) 
             float(np.mean([row.rounds[k].strokes for row in shown])) if shown else math.nan
             for k in range(n_rounds)
         ),
+        map_bound=mean(lambda row: row.map_bound),
         bound=mean(lambda row: row.clicks[clicked[0]].bound) if clicked else None,
         clicks={user: _clicks_of([row.clicks[user] for row in shown], weights, patients) for user in clicked},
         n_without=len(without),

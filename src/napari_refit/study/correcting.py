@@ -7,6 +7,7 @@ are. Nothing of it goes back into them: they lie in the study's store before the
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,12 @@ from napari_refit.study.clicking import click_clusters
 from napari_refit.study.methods import Method
 from napari_refit.study.opened import Opened
 from napari_refit.study.pieces import Pieces
-from napari_refit.study.responding import with_response
+from napari_refit.study.responding import CaseResponse, thresholded, with_response
 from napari_refit.study.store import make_key
 
 RULES = 1
 """Part of every key: what was corrected by other rules is made anew."""
+THRESHOLDS = tuple(np.linspace(0.05, 0.95, 19).tolist())
 USERS = ("clusters", "levels")
 """Who clicks: on the clusters alone, or, with the wheel, on the regions of every level too."""
 
@@ -83,6 +85,7 @@ class Corrections:
         refit = with_response(
             opened.pipeline(method.learner, pieces.settings.device), response, pieces.params_of(method)
         )
+        bounds = map_bounds(response, truth)
         rows: list[dict[str, Any]] = [
             {
                 "axis": stack.place(number)[0],
@@ -90,6 +93,7 @@ class Corrections:
                 "in_truth": int(np.count_nonzero(truth[number])),
                 "in_mask": int(np.count_nonzero(mask[number])),
                 "dice": plane_dice(mask[number], truth[number]),
+                "map_bound": bounds[number],
                 "rounds": [],
                 "clicks": {},
             }
@@ -164,9 +168,32 @@ class Corrections:
 
     def _place(self, method: Method, name: str) -> tuple[Path, str]:
         pieces, user = self.pieces, self.user
-        made = (RULES, strokes.WIDTH, user.rounds, user.clicks, user.wanted)
+        made = (RULES, strokes.NARROWEST, strokes.PART, user.rounds, user.clicks, user.wanted)
         key = make_key("corrections", pieces.mask_place(method, name)[1], pieces.truth_key(name), *made)
         return pieces.store.path("corrections", method.key, name), key
+
+
+def map_bounds(response: CaseResponse, truth: NDArray[np.integer]) -> list[float]:
+    """Foreground Dice of each plane's response maps at the threshold that is best for that very plane, the gate open.
+
+    Parameters
+    ----------
+    response : CaseResponse
+    truth : ndarray of int, (D, H, W)
+
+    Returns
+    -------
+    list of float
+        NaN where the truth is empty.
+    """
+    ungated = replace(response, open=response.numbers > 0)
+    best = np.full(len(truth), np.nan)
+    shown = truth.any(axis=(1, 2))
+    for threshold in THRESHOLDS:
+        masks = thresholded(ungated, threshold)
+        found = [plane_dice(*planes) for planes in zip(masks[shown], truth[shown], strict=True)]
+        best[shown] = np.fmax(best[shown], found)
+    return best.tolist()
 
 
 def plane_dice(mask: NDArray[np.integer], truth: NDArray[np.integer]) -> float:

@@ -7,15 +7,26 @@ from numpy.typing import NDArray
 
 from napari_refit.fit.hints import BACKGROUND_HINT
 
-WIDTH = 3
-"""Of the brush, in pixels."""
+NARROWEST, PART = 3, 200
+"""A brush is at least so many pixels wide; its reach to either side is this part of the picture's longer side."""
 INSIDE = 0.5
 """A stroke begins and ends where the region is deeper than this share of how deep it gets under the stroke."""
 
 Region = NDArray[np.bool_]
 
 
-def largest_region(wrong: Region, width: int = WIDTH) -> Region | None:
+def brush_width(shape: tuple[int, ...]) -> int:
+    """How wide a brush is, in pixels: about a hundredth of the picture, as people do not paint with single pixels.
+
+    Examples
+    --------
+    >>> brush_width((50, 40)), brush_width((256, 256)), brush_width((473, 563))
+    (3, 3, 5)
+    """
+    return max(NARROWEST, 2 * (max(shape) // PART) + 1)
+
+
+def largest_region(wrong: Region, width: int = NARROWEST) -> Region | None:
     """The largest connected region that has room for the brush.
 
     Parameters
@@ -84,7 +95,7 @@ def centre_line(region: Region) -> NDArray[np.int64]:
     return line[deep[0] : deep[-1] + 1]
 
 
-def stroke(region: Region, width: int = WIDTH) -> Region:
+def stroke(region: Region, width: int = NARROWEST) -> Region:
     """The centre line drawn with a brush, which does not leave the region.
 
     Examples
@@ -101,7 +112,10 @@ def stroke(region: Region, width: int = WIDTH) -> Region:
 
 
 def draw_strokes(
-    mask: NDArray[np.integer], truth: NDArray[np.integer], hints: NDArray[np.integer], width: int = WIDTH
+    mask: NDArray[np.integer],
+    truth: NDArray[np.integer],
+    hints: NDArray[np.integer],
+    width: int | None = None,
 ) -> int:
     """What a user paints who sees where a mask is wrong: at most one stroke on either side.
 
@@ -118,8 +132,8 @@ def draw_strokes(
         Class numbers, 0 is background.
     hints : ndarray of int, (H, W)
         Those painted so far; the new ones are painted over them.
-    width : int
-        Of the brush, in pixels.
+    width : int, optional
+        Of the brush, in pixels; `brush_width` when left out.
 
     Returns
     -------
@@ -134,6 +148,7 @@ def draw_strokes(
     >>> draw_strokes(mask, truth, hints), hints[2].tolist()
     (2, [1, 1, 1, 0, 0, 0, 255, 255, 255, 255, 255, 0])
     """
+    width = brush_width(mask.shape) if width is None else width
     missing = _largest_of_classes(truth, mask != truth, width)
     much = largest_region((mask > 0) & (truth == 0), width)
     if missing is None and much is None:

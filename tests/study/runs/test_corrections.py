@@ -66,7 +66,7 @@ def test_every_tested_image_is_corrected_once_by_each_method(finished) -> None:
         assert row.dice == pytest.approx(automatic.dice, nan_ok=True)
         assert (row.in_truth, row.in_mask) == (automatic.in_truth, automatic.in_mask)
         assert row.patient == automatic.patient
-        assert bool(row.clicks) == (row.in_truth > 0)
+        assert bool(row.clicks) == (row.in_truth > 0) == (row.map_bound == row.map_bound)
     assert study.failed == {}
 
 
@@ -123,6 +123,20 @@ def test_corrections_gain_and_leave_the_automatic_masks_alone(finished) -> None:
         rows = [row for row in results.corrected if (row.method, row.case) == (method.key, name)]
         mask = pieces.kept_mask(method, name).arrays["mask"]
         assert sum(row.in_mask for row in rows) == np.count_nonzero(mask)
+
+
+def test_the_map_at_its_best_is_no_worse_than_at_any_threshold(finished) -> None:
+    study, results, _ = finished
+    (pieces,) = (each for each in study.pieces if each.number == 1)
+    gradcam = next(method for method in study.settings.methods if method.key == "best-threshold")
+    for name in pieces.tested[:3]:
+        maps = pieces.kept_response(gradcam, name).maps[:, 0]
+        truth = pieces.truth(name).reshape(maps.shape)
+        rows = [row for row in results.corrected if (row.method, row.case) == ("refit", name)]
+        for plane, true, row in zip(maps, truth, rows, strict=True):
+            if true.any():
+                tried = [plane_dice(plane >= k / 20 - 1e-12, true) for k in range(1, 20)]
+                assert row.map_bound == pytest.approx(max(tried), abs=0.02)
 
 
 def test_what_is_there_is_used_again_and_other_rules_make_it_anew(finished) -> None:
