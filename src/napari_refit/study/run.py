@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_refit.io.datasets import Dataset, Split, SplitParams, make_split
+from napari_refit.io.datasets.listing import counted
 from napari_refit.io.datasets.splits import SIDES, Fold, tied_cases
 from napari_refit.study.cases import only
 from napari_refit.study.corrected import Corrected, as_corrected
@@ -159,9 +160,10 @@ class Study:
                 missing.append(pieces.number)
             rows += found or []
         declaration = self.dataset.declaration
+        corrected, uncorrected = self._corrected(missing)
         there = {row.method for row in rows}
         tested = {row.place for row in rows if row.level == "image"}
-        notes = list(self._notes(missing))
+        notes = [*self._notes(missing), *uncorrected]
         return StudyResults(
             dataset=declaration.name,
             title=declaration.title,
@@ -186,7 +188,7 @@ class Study:
             seconds=self.seconds,
             notes=tuple(notes),
             tolerance=TOLERANCE,
-            corrected=self._corrected(missing),
+            corrected=corrected,
             wanted=self.settings.user.wanted,
         )
 
@@ -217,20 +219,30 @@ class Study:
                 rows += [Row(**about, **row) for row in found]
         return rows
 
-    def _corrected(self, missing: Sequence[int]) -> list[Corrected]:
-        """What the user's corrections came to, of every fold that is done."""
+    def _corrected(self, missing: Sequence[int]) -> tuple[list[Corrected], list[str]]:
+        """What corrections came to, of every fold that is done, and what is to be said of those not there."""
         rows: list[Corrected] = []
+        notes = []
         for method in self.settings.corrected:
+            lacking = 0
             for pieces in self.pieces:
-                run = self._runs.get(pieces.number)
-                failed = run is not None and method.key in run.failed
-                if pieces.number in missing or failed:
+                if pieces.number in missing or method.key in self.failed:
                     continue
                 for name in pieces.tested:
-                    found = Corrections(pieces).rows(method, name) if name not in self.broken else None
+                    if name in self.broken:
+                        continue
+                    try:
+                        found = Corrections(pieces).rows(method, name)
+                    except (OSError, ValueError):
+                        found = None
+                    lacking += found is None
                     about = self._about(pieces, method, name)
                     rows += [as_corrected(row, **about) for row in found or ()]
-        return rows
+            if lacking:
+                notes.append(
+                    f"{counted(lacking, 'case')} of {method.key} not corrected yet, and not in those tables."
+                )
+        return rows, notes
 
     def _about(self, pieces: Pieces, method: Method, name: str) -> dict[str, Any]:
         """Whose row it is."""

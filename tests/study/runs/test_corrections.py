@@ -152,7 +152,12 @@ def test_what_is_there_is_used_again_and_other_rules_make_it_anew(finished) -> N
     plan = {item["method"]: item["steps"] for item in fewer.plan()}
     assert plan["appearance"]["corrections"] == (0, count)
     assert "corrections" not in plan["refit"]
+    # Looked at before it is run: none of it is there, and the report says so.
+    planned = fewer.results()
+    assert planned.corrected == []
+    assert any("of appearance not corrected yet" in note for note in planned.notes)
     once = fewer.run()
+    assert not any("not corrected yet" in note for note in once.notes)
     assert {len(row.rounds) for row in once.corrected} == {1}
     assert not any(row.clicks for row in once.corrected)
     first = {
