@@ -35,8 +35,8 @@ from napari_refit.study.strokes import draw_strokes
 
 SIDE = 200
 ROUNDS = 2
-BETA = 1000
-"""Of the random walker; 3 to 10000 were looked at on every second image, with strokes."""
+BETA = 130
+"""Of the random walker: what scikit-image has by default."""
 SEEDS = [{"high": high, "low": low} for high in (0.7, 0.85) for low in (0.2, 0.4)]
 Way = Callable[..., np.ndarray]
 
