@@ -22,6 +22,7 @@ from napari_refit.params import (
     FinishParams,
     HintParams,
     IntensityParams,
+    PropagationParams,
     declarations,
 )
 from napari_refit.recipe import RefitParams
@@ -94,6 +95,7 @@ def parameters() -> str:
     parts += [group_section(entry.name, f"Fit: {entry.title}", entry.params) for entry in FITS]
     parts.append(group_section("finish", "Finish", FinishParams))
     parts.append(group_section("hints", "Strokes", HintParams))
+    parts.append(group_section("propagation", "Propagation", PropagationParams))
     return "\n".join(parts)
 
 

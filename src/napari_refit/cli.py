@@ -95,6 +95,14 @@ def refine(
         Path | None,
         typer.Option(help="Labels of what must be what: a class number, or 255 for what belongs to none."),
     ] = None,
+    accepted: Annotated[
+        Path | None,
+        typer.Option(help="Labels of which some slices are right: they stay, and are carried on from there."),
+    ] = None,
+    accepted_slices: Annotated[
+        str,
+        typer.Option(help="Which slices, as 12,20; left out: those that the dock noted beside the labels."),
+    ] = "",
     truth: Truth = None,
     preset: Annotated[str | None, typer.Option(help="Named parameters; see 'presets'.")] = None,
     params: Annotated[Path | None, typer.Option(help="Parameters as JSON.")] = None,
@@ -119,8 +127,14 @@ def refine(
     chosen, fed = _chosen_params(preset, params, set_ or []), _modalities(modalities)
     if (model is None) == (response is None):
         raise UsageFault("give either --model or --response")
-    if len(images) > 1 and (truth is not None or response is not None or hints is not None):
-        raise UsageFault("--truth, --response and --hints belong to one image; refine the images one by one")
+    of_one = (truth, response, hints, accepted)
+    if len(images) > 1 and any(file is not None for file in of_one):
+        raise UsageFault(
+            "--truth, --response, --hints and --accepted belong to one image; refine the images one by one"
+        )
+    if accepted_slices and accepted is None:
+        raise UsageFault("--accepted-slices needs --accepted, the labels that they are of")
+    positions = _positions(accepted_slices)
     jobs = []
     for image in images:
         target = output_path(image, out)
@@ -135,7 +149,9 @@ def refine(
     classifier = _classifier(model, arch, device)
     reports, failures = [], []
     for job in jobs:
-        job = replace(job, model=classifier, modalities=fed, hints=hints)
+        job = replace(
+            job, model=classifier, modalities=fed, hints=hints, accepted=accepted, accepted_slices=positions
+        )
         try:
             with progress(quiet=as_json) as shown:
                 reports.append(refine_file(job, chosen, device=device, overwrite=overwrite, progress=shown))
@@ -297,6 +313,13 @@ def _modalities(text: str) -> tuple[int, ...]:
         return parse_modalities(text)
     except ValueError as error:
         raise UsageFault(str(error)) from error
+
+
+def _positions(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(",") if part.strip())
+    except ValueError:
+        raise UsageFault(f"--accepted-slices takes whole numbers between commas, got {text!r}") from None
 
 
 def _classifier(model: str | None, arch: str | None, device: str | None) -> Any:

@@ -313,3 +313,54 @@ class HintParams(Parameters):
         "1: clusters stay whole.",
         advanced=True,
     )
+
+
+class PropagationParams(Parameters):
+    """From accepted slices and hints to the slices beside them."""
+
+    reach: int = number(
+        10,
+        1,
+        1000,
+        unit="slices",
+        step=1,
+        title="Reach",
+        help="How many slices beyond an accepted one the mask is carried, on either side, unless the object ends.",
+    )
+    erosion: float = number(
+        0.15,
+        0.0,
+        0.95,
+        step=0.05,
+        title="Erosion",
+        help="How much of the depth of each piece, and of the background beside it, is taken for unsure on the next "
+        "slice. 0: nothing; 0.95: all but the middle.",
+    )
+    overlap: float = number(
+        0.5,
+        0.05,
+        1.0,
+        step=0.05,
+        title="Overlap",
+        help="A cluster is seeded if at least this fraction of it lies where the slice beside it is sure.",
+        advanced=True,
+    )
+    likeness: float = number(
+        0.2,
+        0.0,
+        1.0,
+        step=0.01,
+        title="Likeness",
+        help="A cluster is seeded only if its colour differs from that of the slice beside it, in the same place, by "
+        "no more than this fraction of the grey range.",
+        advanced=True,
+    )
+    trust: float = number(
+        0.85,
+        0.0,
+        1.0,
+        step=0.05,
+        title="Trust",
+        help="How much the mask beside it counts against the response map where no cluster is seeded. 0: not at all; "
+        "1: alone.",
+    )

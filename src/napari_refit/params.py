@@ -18,6 +18,7 @@ from napari_refit.fit_params import (
     HierarchyParams,
     HintParams,
     PartitionEnsembleParams,
+    PropagationParams,
 )
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "NetworkParams",
     "Parameters",
     "PartitionEnsembleParams",
+    "PropagationParams",
     "QuickshiftParams",
     "SlicParams",
     "WatershedParams",

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from napari_refit.cache import StageCache, array_bytes
 from napari_refit.image_grid import ImageGrid
 from napari_refit.plane import refine_plane
-from napari_refit.planes import Planes
+from napari_refit.planes import PlaneIndex, Planes
 from napari_refit.recipe import RefitParams
 from napari_refit.responses import ClassifierResponse, OutsideResponse
 from napari_refit.results import SliceResult, VolumeResult
 from napari_refit.stages import Run, Stages
 from napari_refit.watch import Watch
+
+if TYPE_CHECKING:
+    from napari_refit.fit.carrying import Carried
+    from napari_refit.propagating import Propagation
 
 __all__ = ["Refit", "SliceResult", "VolumeResult"]
 
@@ -148,6 +152,10 @@ class Refit:
                 f"got {values.dtype} of shape {tuple(values.shape)}"
             )
         self.stages.use_hints(Planes(self.grid.displayed(values)))
+
+    def use_carried(self, carried: Mapping[PlaneIndex, Carried]) -> None:
+        """Tell slices what a propagation told them (`Propagation.carried`); an empty mapping: nothing."""
+        self.stages.carried = carried
 
     def use_nothing(self) -> None:
         """Clusters and edges only."""
@@ -302,3 +310,66 @@ class Refit:
 
         axis = self.slice_axis() if axis is None else axis % self.n_axes
         return Sweep(self, axis, progress, cancelled, keep_response, on_slice).run()
+
+    def propagate(
+        self,
+        labels: Any,
+        accepted: Sequence[int],
+        *,
+        axis: int | None = None,
+        within: Mapping[int, int] | None = None,
+        progress: Progress | None = None,
+        cancelled: Callable[[], bool] | None = None,
+        on_slice: Callable[[dict[int, int], SliceResult], None] | None = None,
+    ) -> Propagation:
+        """Carry accepted slices and hints to the slices beside them, one after the other until the object ends.
+
+        Parameters
+        ----------
+        labels : array-like of unsigned int
+            Class numbers on the image's grid; only the accepted slices are read.
+        accepted : sequence of int
+            Positions of the slices that are right as they are. They are never written.
+        axis : int, optional
+            Slice axis, in the image's own order; `slice_axis` when left out.
+        within : mapping of int to int, optional
+            Position on each further axis (time, say) of an image of more than three; 0 where it is left out.
+        progress, cancelled : callable, optional
+            See `volume`.
+        on_slice : callable, optional
+            Given the positions and the result of each slice as it is finished.
+
+        Returns
+        -------
+        Propagation
+
+        Raises
+        ------
+        ValueError
+            If the image is 2-D, the labels are not on its grid, or there is no response.
+        IndexError
+            If an accepted slice is outside the volume.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> image = np.zeros((4, 32, 32)); image[:3, 8:24, 8:24] = 1
+        >>> refit = Refit(image, response=image * 0.3, params=RefitParams(n_segments=16, sigma=0, trust=1))
+        >>> truth = (image > 0).astype(np.uint8)
+        >>> found = refit.propagate(truth, [0])
+        >>> [int(found.masks[k].sum()) for k in sorted(found.masks)], found.ends
+        ([256, 256], {2: 'nothing is sure on the next slice'})
+        """
+        from napari_refit.propagating import Spreading
+
+        labels = labels if hasattr(labels, "shape") else np.asarray(labels)
+        if tuple(labels.shape) != self.shape or np.dtype(labels.dtype).kind not in "iu":
+            raise ValueError(
+                f"labels must be whole numbers of the image's shape {self.shape}, "
+                f"got {labels.dtype} of shape {tuple(labels.shape)}"
+            )
+        if self.n_axes == 2:
+            raise ValueError("a 2-D image has no slices to carry a mask to")
+        axis = self.slice_axis() if axis is None else axis % self.n_axes
+        spreading = Spreading(self, labels, accepted, axis, within or {}, progress, cancelled, on_slice)
+        return spreading.run()

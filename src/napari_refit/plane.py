@@ -69,12 +69,17 @@ def refine_plane(
             run.watch.state(segments.clusters)
         response = stages.responses([index], params, run)[0]
     outcome = stages.outcome(index, image, segments, response, params, run)
-    return _result(image, segments, response, outcome, run)
+    return _result(image, segments, response, outcome, run, _threshold(params))
+
+
+def _threshold(params: RefitParams) -> float:
+    return float(getattr(params.fit_params, "threshold", 0.5))
 
 
 def _takes_long(stages: Stages, index: PlaneIndex, image: NDArray[Any], params: RefitParams) -> bool:
     # A segmenter that shows its work needs no stand-in.
-    if shows_its_work(params.segmenter) or not worth_coarsening(image.shape):
+    # Nor is there one that knows of the planes beside it.
+    if shows_its_work(params.segmenter) or index in stages.carried or not worth_coarsening(image.shape):
         return False
     expected = stages.seconds_expected(index, params, image.shape[0] * image.shape[1])
     return expected is None or expected > COARSE_AFTER
@@ -105,7 +110,7 @@ def _coarse_plane(
         partitions=partitions,
         cancelled=run.watch.cancelled,
     )
-    return enlarged(_result(small, segments, response, outcome, run), image)
+    return enlarged(_result(small, segments, response, outcome, run, _threshold(params)), image)
 
 
 def _coarse_partitions(
@@ -159,6 +164,7 @@ def _result(
     response: PlaneResponse | None,
     outcome: Any,
     run: Run,
+    threshold: float = 0.5,
 ) -> SliceResult:
     if response is None:
         empty = np.zeros(segments.clusters.shape, np.uint8)
@@ -174,6 +180,8 @@ def _result(
             seconds=dict(run.seconds),
             message=NO_SOURCE,
         )
+    from napari_refit.fit.uncertainty import belief
+
     return SliceResult(
         image=image,
         clusters=segments.clusters,
@@ -192,4 +200,5 @@ def _result(
         predicted=response.predicted,
         evidence=response.evidence,
         message=outcome.message,
+        belief=belief(outcome.fitted, outcome.mask, response.class_numbers, threshold),
     )

@@ -15,20 +15,22 @@ from napari_refit.params import (
     FinishParams,
     HintParams,
     IntensityParams,
+    PropagationParams,
     declarations,
     option,
 )
 from napari_refit.presets import PRESETS
 from napari_refit.registry import FITS, SEGMENTERS
 
-GROUPS: tuple[str, ...] = ("intensity", "cam", "finish", "hints")
+GROUPS: tuple[str, ...] = ("intensity", "cam", "finish", "hints", "propagation")
 
 
 class RefitParams(BaseModel):
     """Every parameter of a run.
 
     A parameter is addressed as ``group.name`` (``slic.n_segments``), or by its name alone (``threshold``)
-    where only one of the groups in use has it: intensity, the chosen segmenter, cam, the chosen fit, finish, hints.
+    where only one of the groups in use has it: intensity, the chosen segmenter, cam, the chosen fit, finish, hints,
+    propagation.
 
     Attributes
     ----------
@@ -36,7 +38,7 @@ class RefitParams(BaseModel):
         Names from the registries.
     axis : {"auto", "0", "1", "2"}
         Slice axis of whole-volume runs. auto: the axis of coarsest spacing, else the file's slowest.
-    intensity, cam, finish, hints : Parameters
+    intensity, cam, finish, hints, propagation : Parameters
         Groups that every run has. Each registered segmenter and fit has a group of its own name.
 
     Raises
@@ -66,6 +68,7 @@ class RefitParams(BaseModel):
     cam: CamParams = Field(default_factory=CamParams)
     finish: FinishParams = Field(default_factory=FinishParams)
     hints: HintParams = Field(default_factory=HintParams)
+    propagation: PropagationParams = Field(default_factory=PropagationParams)
 
     @model_validator(mode="before")
     @classmethod
@@ -182,7 +185,12 @@ class RefitParams(BaseModel):
         >>> params.used() == params.replace(threshold=0.3).used()
         False
         """
-        values = {f"{group}.{item.name}": getattr(self.of(group), item.name) for group, item in self.in_use()}
+        # Nothing is carried from slice to slice but on request.
+        values = {
+            f"{group}.{item.name}": getattr(self.of(group), item.name)
+            for group, item in self.in_use()
+            if group != "propagation"
+        }
         return {"segmenter": self.segmenter, "fit": self.fit, "axis": self.axis, **values}
 
     def changed(self) -> dict[str, Any]:
@@ -201,7 +209,7 @@ class RefitParams(BaseModel):
 
     def in_use(self) -> Iterator[tuple[str, Declaration]]:
         """Group and declaration of every parameter that this run reads."""
-        for group in ("intensity", *self.segmenters(), "cam", self.fit, "finish", "hints"):
+        for group in ("intensity", *self.segmenters(), "cam", self.fit, "finish", "hints", "propagation"):
             for declaration in declarations(group_models()[group]):
                 yield group, declaration
 
@@ -225,6 +233,7 @@ def group_models() -> dict[str, type[BaseModel]]:
         "cam": CamParams,
         "finish": FinishParams,
         "hints": HintParams,
+        "propagation": PropagationParams,
     }
     models.update({entry.name: entry.params for entry in SEGMENTERS})
     models.update({entry.name: entry.params for entry in FITS})
@@ -270,11 +279,8 @@ def _locate(key: str, segmenter: str, fit: str) -> tuple[str, str]:
         if group in models and name in models[group].model_fields:
             return group, name
         raise ValueError(_unknown(key))
-    homes = [
-        home
-        for home in ("intensity", segmenter, "cam", fit, "finish", "hints")
-        if key in models[home].model_fields
-    ]
+    in_use = ("intensity", segmenter, "cam", fit, "finish", "hints", "propagation")
+    homes = [home for home in in_use if key in models[home].model_fields]
     if len(homes) == 1:
         return homes[0], key
     if homes:

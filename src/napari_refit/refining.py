@@ -37,6 +37,10 @@ class Job:
         What the classifier is fed (see `napari_refit.pipeline.Refit`).
     hints : path or None
         Labels of what the user insists on (see `napari_refit.pipeline.Refit.use_hints`).
+    accepted : path or None
+        Labels of which some slices are right; they are kept, and carried on (see `Refit.propagate`).
+    accepted_slices : tuple of int
+        Their positions on the slice axis; empty: those that the sidecar of ``accepted`` names.
     """
 
     image: Path
@@ -47,6 +51,8 @@ class Job:
     panels: Path | None = None
     modalities: tuple[int, ...] = ()
     hints: Path | None = None
+    accepted: Path | None = None
+    accepted_slices: tuple[int, ...] = ()
 
 
 def output_path(image: Path, folder: Path) -> Path:
@@ -130,6 +136,7 @@ def refine_file(
     truth = None if job.truth is None else _same_grid(job.truth, volume, "ground truth")
     response = None if job.response is None else _same_grid(job.response, volume, "response map", True)
     hints = None if job.hints is None else _same_grid(job.hints, volume, "hint layer")
+    accepted = None if job.accepted is None else _same_grid(job.accepted, volume, "accepted labels")
     warning = check_usable(volume)
     refit = Refit(volume, job.model, params, device=device, modalities=job.modalities)
     if response is not None:
@@ -137,6 +144,19 @@ def refine_file(
     refit.use_hints(hints)
     start = time.perf_counter()
     result = refit.volume(progress, cancelled, keep_response=truth is not None)
+    carried: dict[str, Any] = {}
+    if job.accepted is not None and accepted is not None:
+        from napari_refit.propagating import carry_on
+
+        positions, within = (
+            (job.accepted_slices, {})
+            if job.accepted_slices
+            else _accepted_slices(job.accepted, refit.slice_axis())
+        )
+        result, carried = carry_on(
+            refit, result, accepted, positions, within=within, progress=progress, cancelled=cancelled
+        )
+        carried["accepted_checksum"] = file_checksum(job.accepted)
     report: dict[str, Any] = {
         "image": str(job.image),
         "output": str(job.output),
@@ -149,6 +169,8 @@ def refine_file(
         "n_negative": result.n_negative,
         "warning": warning,
         "messages": result.messages,
+        "uncertainty": {at: round(value, 4) for at, value in result.uncertainty.items()},
+        **carried,
         "seconds": {stage: round(spent, 4) for stage, spent in result.seconds.items()},
     }
     if job.response is not None:
@@ -240,6 +262,33 @@ def _same_grid(path: Path, volume: Any, what: str, channels: bool = False) -> An
         # A mask saved as a colour picture: any colour channel marks the object.
         return data[..., :3].max(axis=-1)
     return data if data.shape[1:] == grid else np.moveaxis(data, -1, 0)
+
+
+def _accepted_slices(path: Path, axis: int) -> tuple[tuple[int, ...], dict[int, int]]:
+    """The slices that the dock's sidecar says the user accepted, and where they are on further axes.
+
+    Raises
+    ------
+    ReadError
+        If there is no such sidecar, or it speaks of another slice axis.
+    """
+    from napari_refit.io.sidecar import sidecar_path
+
+    beside = sidecar_path(path)
+    try:
+        known = json.loads(beside.read_text(encoding="utf-8"))
+        found = tuple(int(position) for position in known["accepted_slices"])
+        along = int(known["slice_axis"])
+        within = {int(other): int(position) for other, position in known.get("within", {}).items()}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ReadError(
+            path, f"which slices are accepted is not in {beside.name}; name them with --accepted-slices"
+        ) from error
+    if along != axis:
+        raise ReadError(
+            path, f"its slices were accepted along axis {along}, not {axis}; add --set axis={along}"
+        )
+    return found, within
 
 
 def _draw(path: Path, refit: Refit, mask: Any, truth: Any, report: dict[str, Any]) -> None:

@@ -174,7 +174,7 @@ class Registry:
         return tuple(self._entries)
 
 
-RESERVED = frozenset({"intensity", "cam", "finish", "hints", "segmenter", "fit", "axis"})
+RESERVED = frozenset({"intensity", "cam", "finish", "hints", "propagation", "segmenter", "fit", "axis"})
 SEGMENTERS = Registry("segmenter")
 FITS = Registry("fit")
 REGISTRIES = (SEGMENTERS, FITS)

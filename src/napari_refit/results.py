@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from napari_refit.fit.uncertainty import Belief
 
 MaskArray = NDArray[Any]
 
@@ -51,6 +55,8 @@ class SliceResult:
         What a user should know, e.g. why the mask is empty.
     coarse : bool
         Whether it was computed at half the resolution, as a first answer that a sharp one follows.
+    belief : Belief or None
+        How far the fit believes in its mask (see `napari_refit.fit.uncertainty`); None without a response.
     """
 
     image: NDArray[np.float32]
@@ -71,6 +77,7 @@ class SliceResult:
     evidence: NDArray[np.float32] | None = None
     message: str = ""
     coarse: bool = False
+    belief: Belief | None = None
 
     def transposed(self) -> SliceResult:
         """The same with H and W exchanged."""
@@ -107,6 +114,10 @@ class VolumeResult:
         Names of the target classes and their values in the mask.
     messages : dict
         Slice to message, for slices that have one.
+    uncertainty : dict
+        Slice to how much it is in need of a look, from 0 to 1 (see `napari_refit.fit.uncertainty`).
+    beliefs : dict
+        Slice to what that is made of, beside the masks.
     seconds : dict
         Stage to seconds, summed over the slices, and ``"total"`` of the wall clock.
     n_slices, n_empty, n_negative : int
@@ -119,6 +130,8 @@ class VolumeResult:
     classes: tuple[str, ...]
     class_numbers: tuple[int, ...]
     messages: dict[str, str] = field(default_factory=dict)
+    uncertainty: dict[str, float] = field(default_factory=dict)
+    beliefs: dict[str, Belief] = field(default_factory=dict, repr=False)
     seconds: dict[str, float] = field(default_factory=dict)
     n_slices: int = 0
     n_empty: int = 0
@@ -131,6 +144,17 @@ class VolumeResult:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         return np.array(self.mask, dtype=dtype, copy=copy)
+
+
+def slice_name(positions: Mapping[int, int]) -> str:
+    """What a slice is called in reports: its position on each axis that is cut.
+
+    Examples
+    --------
+    >>> slice_name({0: 2, 1: 17})
+    '0:2 1:17'
+    """
+    return " ".join(f"{axis}:{position}" for axis, position in positions.items())
 
 
 def _swapped(array: NDArray[Any] | None, first: int) -> NDArray[Any] | None:

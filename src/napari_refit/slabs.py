@@ -257,11 +257,14 @@ class Slabs:
         return found
 
     def _fitted(self, slab: Slab, responses: list[PlaneResponse], params: RefitParams, run: Run) -> _Fitted:
-        planes = [self._stages.hints(index) for index in slab.indices]
-        hints = None
-        if any(plane is not None for plane in planes):
-            nothing = np.zeros(responses[0].maps.shape[1:], np.uint8)
-            hints = np.stack([nothing if plane is None else plane for plane in planes])
+        shape = responses[0].maps.shape[1:]
+        hints = _stacked([self._stages.hints(index) for index in slab.indices], shape)
+        told = [self._stages.carried.get(index) for index in slab.indices]
+        carried = _stacked([None if each is None else each.hints for each in told], shape)
+        if carried is not None:
+            from napari_refit.fit.carrying import beside
+
+            hints = beside(carried, hints, self._clustered(slab, params, run).clusters)
         by_hand = None if hints is None else (digest(params.hints), content(hints))
         fit = (digest(params.fit, params.fit_params, params.finish, params.cam.gate), by_hand)
         clusters = tuple(_segment_digest(each) for each in params.partitions() or (params,))
@@ -317,6 +320,14 @@ class Slabs:
             run.seconds[str(key[0])] += max(0.0, time.perf_counter() - start - inside)
             cache.put(key, found)
         return found
+
+
+def _stacked(planes: list[NDArray[Any] | None], shape: tuple[int, ...]) -> NDArray[Any] | None:
+    """Planes of hints one above the other; None where there is none."""
+    if all(plane is None for plane in planes):
+        return None
+    nothing = np.zeros(shape, np.uint8)
+    return np.stack([nothing if plane is None else plane for plane in planes])
 
 
 def _segment_digest(params: RefitParams) -> str:

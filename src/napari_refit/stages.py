@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ from napari_refit.slabs import Slabs, reaches_across
 from napari_refit.watch import Watch
 
 if TYPE_CHECKING:
+    from napari_refit.fit.carrying import Carried
     from napari_refit.fit.types import Partition
 
 Key = tuple[object, ...]
@@ -62,6 +63,8 @@ class Stages:
         Where response maps come from; `use` sets it.
     pace : Pace
         What each stage took so far.
+    carried : mapping of PlaneIndex to Carried
+        What planes are told by those beside them (see `napari_refit.propagating`).
     """
 
     def __init__(self, grid: ImageGrid, cache: StageCache, device: str | None) -> None:
@@ -74,6 +77,7 @@ class Stages:
         self._range_key: Key = ()
         self._range: IntensityRange | None = None
         self.slabs = Slabs(self)
+        self.carried: Mapping[PlaneIndex, Carried] = {}
         self._hints: Planes | None = None
         self._clustered: tuple[PlaneIndex, str, BaseModel] | None = None
 
@@ -196,13 +200,17 @@ class Stages:
         """What the gate and the fit make of it (`napari_refit.fitting.FitOutcome`)."""
         if index and reaches_across(params):
             return self.slabs.outcome(index, params, run)
+        from napari_refit.fit.carrying import beside
         from napari_refit.fitting import gate_and_fit
 
         asked = params.partitions()
         response_key = self.response_key(index, params)
         keys = tuple(self.segment_key(index, each) for each in asked)
-        inputs = (self.segment_key(index, params), response_key, *keys)
-        hints = self.hints(index)
+        inputs: Key = (self.segment_key(index, params), response_key, *keys)
+        hints, told = self.hints(index), self.carried.get(index)
+        if told is not None:
+            response, hints = _leaning(response, told, params), beside(told.hints, hints, segments.clusters)
+            inputs = (*inputs, content(response.maps))
         by_hand = None if hints is None else (digest(params.hints), content(hints))
         key = (*inputs, digest(params.fit, params.fit_params, params.finish), params.cam.gate, by_hand)
         place = ("fit", index)
@@ -332,6 +340,15 @@ class Stages:
 
 def _partition_kind(params: RefitParams) -> str:
     return f"{params.segmenter} partition {getattr(params.segmenter_params, 'n_segments', '')}".strip()
+
+
+def _leaning(response: PlaneResponse, told: Carried, params: RefitParams) -> PlaneResponse:
+    """The response as it leans towards the masks of the planes beside it."""
+    fit = params.fit_params
+    # What speaks neither for nor against a class.
+    level = float(getattr(fit, "start", getattr(fit, "threshold", 0.5)))
+    trust = params.propagation.trust
+    return replace(response, maps=told.leaning(response.maps, response.class_numbers, trust, level))
 
 
 def _response_kind(params: RefitParams) -> str:

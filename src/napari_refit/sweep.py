@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from napari_refit.doubt import slice_uncertainties
+from napari_refit.fit.uncertainty import Belief
 from napari_refit.plane import refine_plane
-from napari_refit.results import SliceResult, VolumeResult
+from napari_refit.results import SliceResult, VolumeResult, slice_name
 from napari_refit.stages import Run
 from napari_refit.watch import Watch
 
@@ -29,7 +31,7 @@ class Sweep:
         keep_response: bool,
         on_slice: Callable[[dict[int, int], SliceResult], None] | None,
     ) -> None:
-        self.refit = refit
+        self.refit, self.axis = refit, axis
         self.planes = refit.grid.planes
         self.indices = list(self.planes.stack(refit.grid.order.index(axis)))
         self.progress = progress
@@ -40,6 +42,7 @@ class Sweep:
         self.cam_mask: Any = None
         self.response: Any = None
         self.messages: dict[str, str] = {}
+        self.beliefs: dict[str, Belief] = {}
         self.seconds: dict[str, float] = {"image": 0.0, "clusters": 0.0, "response": 0.0, "fit": 0.0}
         self.n_empty = self.n_negative = self.n_done = 0
         self.last: SliceResult | None = None
@@ -67,6 +70,8 @@ class Sweep:
             classes=last.classes,
             class_numbers=last.class_numbers,
             messages=self.messages,
+            uncertainty=slice_uncertainties(self.refit.grid, self.axis, self.mask, self.beliefs),
+            beliefs=self.beliefs,
             seconds=self.seconds,
             n_slices=len(self.indices),
             n_empty=self.n_empty,
@@ -92,9 +97,9 @@ class Sweep:
             )
         positions = self.refit.grid.positions(index)
         if result.message:
-            self.messages[" ".join(f"{axis}:{position}" for axis, position in positions.items())] = (
-                result.message
-            )
+            self.messages[slice_name(positions)] = result.message
+        if result.belief is not None:
+            self.beliefs[slice_name(positions)] = result.belief
         self.n_negative += closed and not result.mask.any()
         self.n_empty += not result.mask.any()
         self._add(result.seconds)
