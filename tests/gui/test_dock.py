@@ -251,6 +251,12 @@ def test_every_shortcut(bench, monkeypatch):
     press(work.viewer, by_name.pop("previous_loss"))
     work.settle()
     assert work.session.plane.position == 1
+    use("next_doubt")
+    assert work.session.plane.position == dock.propagate.model.rows[0].position
+    dock.footer.lock.click()
+    use("propagate")
+    assert work.session.outputs.propagations.carried
+    dock.footer.lock.click()
     use("show_help")
     assert dock.commands._help.isVisible()
     asked = []

@@ -167,6 +167,8 @@ class Commands(QObject):
             "hint_background": partial(session.hand.hints.take, BACKGROUND_HINT),
             "hint_erase": partial(session.hand.hints.take, ERASE),
             "toggle_clusters": self._dock.hints.clusters_clicked.emit,
+            "propagate": session.errands.propagate,
+            "next_doubt": self._go_to_doubt,
             "next_loss": partial(self._go_to_loss, 1),
             "previous_loss": partial(self._go_to_loss, -1),
             "toggle_response": partial(self._toggle_layer, "response"),
@@ -195,6 +197,12 @@ class Commands(QObject):
 
     def _go_to_loss(self, step: int) -> None:
         position = self._dock.plot.neighbour(step, self._dock.plot.losses())
+        if position is not None:
+            self._session.go_to_slice(position)
+
+    def _go_to_doubt(self) -> None:
+        plane = self._session.plane
+        position = None if plane is None else self._session.doubts.next_after(plane.position)
         if position is not None:
             self._session.go_to_slice(position)
 

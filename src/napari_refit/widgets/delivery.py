@@ -13,7 +13,7 @@ from napari_refit.widgets.layers import ROLES, Outputs
 from napari_refit.widgets.planes import OpenPlane, finest, take
 from napari_refit.widgets.scores import ScoreBook
 from napari_refit.widgets.watching import LabelsWatch, single_shot
-from napari_refit.widgets.workbench import PlaneDone, VolumeDone
+from napari_refit.widgets.workbench import PlaneDone, PropagationDone, VolumeDone
 
 DRAW_DELAY = 200
 COMPARE_DELAY = 60
@@ -35,11 +35,14 @@ class Delivery(QObject):
     lock_changed(), layers_changed()
     edited()
         The user painted, undid or redid something.
+    carried_changed()
+        An undo took a propagation back, or a redo gave it back.
     """
 
     lock_changed = Signal()
     layers_changed = Signal()
     edited = Signal()
+    carried_changed = Signal()
 
     def __init__(self, viewer: Any, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -93,12 +96,7 @@ class Delivery(QObject):
         outputs = self._made_for(done)
         if outputs is None:
             return False
-        whole = outputs.refined_whole
-        seen_from_aside = (
-            whole is not None
-            and done.order.same(whole.order)
-            and tuple(axis for axis, _ in done.index) != whole.axes
-        )
+        seen_from_aside = outputs.made_along_another_axis(done)
         if done.result.coarse:
             if self.plane is None or done.index != self.plane.index or seen_from_aside:
                 return False
@@ -109,6 +107,7 @@ class Delivery(QObject):
             with self._watch.muted():
                 outputs.write(done.index, done.result, undoable=done.force)
             outputs.book.due.add(done.index)
+            outputs.doubts.note(done.index, done.result.belief)
         if not done.of_volume:
             self.draw()
         elif not self._draw_timer.isActive():
@@ -134,6 +133,18 @@ class Delivery(QObject):
             outputs.refined_whole = done
             outputs.book.whole = True
         self.draw()
+
+    def take_propagation(self, done: PropagationDone) -> bool:
+        """Write a propagation as one undo step; returns whether it belongs to the open image."""
+        outputs = self._made_for(done)
+        if outputs is None:
+            return False
+        outputs.class_numbers = outputs.class_numbers or done.class_numbers
+        with self._watch.muted():
+            outputs.write_propagation(done.masks, done.carried, done.beliefs)
+        outputs.book.due |= done.masks.keys()
+        self.draw()
+        return outputs is self.outputs
 
     def show_state(self, index: PlaneIndex, edges: Any) -> None:
         """Show the edges of an intermediate state on the open plane."""
@@ -202,7 +213,7 @@ class Delivery(QObject):
         for timer in (self._make_timer, self._draw_timer, self._thumbnail_timer, self._compare_timer):
             timer.stop()
 
-    def _made_for(self, done: PlaneDone | VolumeDone) -> Outputs | None:
+    def _made_for(self, done: PlaneDone | VolumeDone | PropagationDone) -> Outputs | None:
         """The layers that a result belongs in, made now if it is the first of the open image."""
         known = [*self._outputs.values()]
         for outputs in [self.outputs, *known] if self.outputs is not None else known:
@@ -272,6 +283,11 @@ class Delivery(QObject):
             return
         changed = outputs.locks.compare(labels.data)
         outputs.book.due |= changed
+        beliefs = outputs.propagations.compare(labels.data)
+        if beliefs is not None:
+            outputs.doubts.set(beliefs)
+            outputs.book.due |= beliefs.keys()
+            self.carried_changed.emit()
         if changed:
             self.lock_changed.emit()
         if self.plane is not None and self.plane.index in outputs.book.dice:
@@ -279,6 +295,6 @@ class Delivery(QObject):
         self.edited.emit()
 
 
-def _is_single(done: PlaneDone | VolumeDone) -> bool:
+def _is_single(done: PlaneDone | VolumeDone | PropagationDone) -> bool:
     """Whether no other plane follows at once."""
     return isinstance(done, PlaneDone) and not done.of_volume

@@ -109,7 +109,11 @@ class Footer(DockFooter):
         self.refine = self._button(
             "Refine volume", "Refine every slice; locked slices stay as they are.", self.refine_clicked
         )
-        self.lock = self._button("Lock slice", "Keep live updates off this slice.", self.lock_toggled)
+        self.lock = self._button(
+            "Lock slice",
+            "Accept this slice as it is: updates leave it alone, and Propagate carries it on (Shift+K).",
+            self.lock_toggled,
+        )
         self.lock.setCheckable(True)
         self.reset = self._button(
             "Reset slice", "Drop the hand edits of this slice and refine it again.", self.reset_clicked

@@ -9,7 +9,15 @@ from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QComboBox, QFormLayout, QLabel, QVBoxLayout, QWidget
 
 from napari_refit.cam.runs import cost, runs
-from napari_refit.params import BOTH, FINER, CamParams, FinishParams, HintParams, IntensityParams
+from napari_refit.params import (
+    BOTH,
+    FINER,
+    CamParams,
+    FinishParams,
+    HintParams,
+    IntensityParams,
+    PropagationParams,
+)
 from napari_refit.recipe import RefitParams
 from napari_refit.registry import FITS, SEGMENTERS
 from napari_refit.widgets import style
@@ -59,10 +67,10 @@ class ParameterSections(QWidget):
         )
         self.cam_section = self._section("CAM: response map", cam, self.cost, self._shown_class_row)
         self.finish = style.collapsible("Finish", self._form("finish", FinishParams))
-        self.strokes = style.collapsible("Strokes", self._form("hints", HintParams))
-        self.fit_section = self._section(
-            "Fit: mask", labelled("Fit", self.fit), self._fitting, self.finish, self.strokes
-        )
+        # Shown among what is done by hand.
+        self.strokes = self._form("hints", HintParams)
+        self.propagation = self._form("propagation", PropagationParams)
+        self.fit_section = self._section("Fit: mask", labelled("Fit", self.fit), self._fitting, self.finish)
         for section in (self.uss_section, self.cam_section, self.fit_section):
             layout.addWidget(section)
         self.uss_section.expand(animate=False)
@@ -78,7 +86,7 @@ class ParameterSections(QWidget):
         return self._params
 
     def form(self, group: str) -> ParameterForm:
-        """The form of a group: "intensity", "cam", "finish", "hints", or a segmenter's or fit's name."""
+        """The form of a group: as in `RefitParams`, or of a segmenter's or fit's name."""
         if group not in self._forms:
             registry, place = (SEGMENTERS, self._uss) if group in SEGMENTERS else (FITS, self._fitting)
             if registry is SEGMENTERS:
@@ -90,7 +98,7 @@ class ParameterSections(QWidget):
     def set_params(self, params: RefitParams) -> None:
         """Show other parameters, without a signal."""
         self._params = params
-        for group in ("intensity", *params.segmenters(), "cam", params.fit, "finish", "hints"):
+        for group in ("intensity", *params.segmenters(), "cam", params.fit, "finish", "hints", "propagation"):
             self.form(group).set_value(params.of(group))
         self.segmenter.set_value(params.segmenter)
         self.fit.set_value(params.fit)

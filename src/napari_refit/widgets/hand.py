@@ -57,6 +57,11 @@ class Hand(QObject):
         self.clusters.number = number
         self.clusters.take()
 
+    def put_down(self) -> None:
+        """Nothing is in the hand any more."""
+        self.hints.put_down()
+        self.clusters.put_down()
+
     def show(self, done: PlaneDone) -> None:
         """A plane was refined."""
         self.clusters.show(Levels(done.index, done.result.clusters, done.result.simplified))

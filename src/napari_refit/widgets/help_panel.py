@@ -59,7 +59,9 @@ SECTIONS = (
         "Where the mask is wrong, take a brush and paint a short stroke: object, or background. The clusters under it "
         "follow at once, the rest as far as the fit learns from hints. Hints are a Labels layer of their own: undo, "
         "redo and erase work as usual, and a class that you hint at passes the gate. “Toggle clusters” edits the "
-        "refined labels themselves, a cluster at a time; the wheel makes the clusters coarser or finer.",
+        "refined labels themselves, a cluster at a time; the wheel makes the clusters coarser or finer. “Propagate” "
+        "carries locked and painted slices, and hints, to the slices beside them, until the object ends; locked slices "
+        "stay. The list under it names the slices most in need of a look; a click goes there.",
     ),
     (
         "Scores",
@@ -91,11 +93,8 @@ def help_html(palette: Colors) -> str:
         "Data": [("", params.IntensityParams)],
         "USS": [(entry.title, entry.params) for entry in SEGMENTERS],
         "CAM": [("", params.CamParams)],
-        "Fit": [
-            *((entry.title, entry.params) for entry in FITS),
-            ("Finish", params.FinishParams),
-            ("Strokes", params.HintParams),
-        ],
+        "Fit": [*((entry.title, entry.params) for entry in FITS), ("Finish", params.FinishParams)],
+        "By hand": [("Strokes", params.HintParams), ("Propagation", params.PropagationParams)],
     }
     for title, text in SECTIONS:
         parts.append(f"<h3>{escape(title)}</h3><p>{escape(text)}</p>")

@@ -11,10 +11,12 @@ from napari.utils.colormaps import DirectLabelColormap
 from numpy.typing import NDArray
 
 from napari_refit.planes import PlaneIndex
-from napari_refit.widgets.locks import Locks, write_plane
+from napari_refit.widgets.doubts import DoubtBook
+from napari_refit.widgets.locks import Locks, write_plane, write_planes
 from napari_refit.widgets.planes import adopt_geometry, expression, finest, geometry, grid_shape
+from napari_refit.widgets.propagated import Propagations
 from napari_refit.widgets.scores import ScoreBook
-from napari_refit.widgets.workbench import VolumeDone
+from napari_refit.widgets.workbench import PlaneDone, VolumeDone
 
 ROLES = ("response", "edges", "simplified", "labels")
 TITLES = {"response": "response", "edges": "edges", "simplified": "simplified", "labels": "refined"}
@@ -56,6 +58,8 @@ class Outputs:
         self.cam_mask = np.zeros(self.shape, np.uint8)
         self.class_numbers: tuple[int, ...] = ()
         self.book = ScoreBook()
+        self.doubts = DoubtBook()
+        self.propagations = Propagations()
         self.refined_whole: VolumeDone | None = None
         self._layers: dict[str, Any] = {}
         self._last: dict[str, Any] = {}
@@ -108,6 +112,8 @@ class Outputs:
         """Make the layers that the user deleted again, and forget what was locked in lost labels."""
         if "labels" in self.missing:
             self.locks = Locks(self.shape)
+            self.propagations = Propagations()
+            self.doubts = DoubtBook()
             self.book.dice.clear()
             self.book.whole = False
         self.refined_whole = None
@@ -116,6 +122,7 @@ class Outputs:
     def adopt_data(self) -> None:
         """The image's data was replaced by data of the same shape."""
         self.source = finest(self.image)
+        self.propagations = Propagations()
         self.refined_whole = None
 
     def adopt_geometry(self) -> None:
@@ -129,6 +136,13 @@ class Outputs:
             layer = self[role]
             if layer is not None and not (role == "labels" and len(self.locks)):
                 self.viewer.layers.remove(layer)
+
+    def made_along_another_axis(self, done: PlaneDone) -> bool:
+        """Whether the plane crosses what was just refined or propagated as a whole, which stays while one looks."""
+        axes, whole = tuple(axis for axis, _ in done.index), self.refined_whole
+        if whole is not None and done.order.same(whole.order) and axes != whole.axes:
+            return True
+        return done.order.carried is self.propagations.carried and self.propagations.axes not in ((), axes)
 
     def write(self, index: PlaneIndex, result: Any, *, labels: bool = True, undoable: bool = False) -> bool:
         """Write one plane of every layer; returns whether the labels were written.
@@ -150,6 +164,23 @@ class Outputs:
         if write_plane(layer, index, result.mask, self.locks, undoable=undoable):
             self._stale.add("labels")
         return True
+
+    def write_propagation(
+        self,
+        masks: Mapping[PlaneIndex, Any],
+        carried: Mapping[PlaneIndex, Any],
+        beliefs: Mapping[PlaneIndex, Any],
+    ) -> None:
+        """Write what a propagation made of planes that are not locked, as one undo step."""
+        self.drop_coarse()
+        layer = self["labels"]
+        if layer is None or not masks:
+            return
+        self.fit_type(next(iter(masks.values())).dtype)
+        known = {index: self.doubts.beliefs.get(index) for index in beliefs}
+        self.propagations.add(carried, write_planes(layer, masks, self.locks), known, beliefs)
+        self.doubts.set(beliefs)
+        self._stale.add("labels")
 
     def make_next(self) -> None:
         """Make the next layer that was never made, and show the latest result in it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import product
 from typing import Any
 
@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_refit.planes import PlaneIndex
-from napari_refit.widgets.planes import expression, places, take
+from napari_refit.widgets.planes import OpenPlane, expression, places, take
 
 MOST_PLANES_OF_ONE_STROKE = 512
+MOST_EARLIER = 20
 
 
 class Locks:
@@ -32,6 +33,8 @@ class Locks:
         self._painted: set[PlaneIndex] = set()
         self._by_hand: set[PlaneIndex] = set()
         self._automatic: dict[PlaneIndex, NDArray[Any]] = {}
+        # What undo and redo may bring back, and is no hand's work either.
+        self._earlier: dict[PlaneIndex, list[NDArray[Any]]] = {}
         self._open: tuple[PlaneIndex, NDArray[Any]] | None = None
 
     def __len__(self) -> int:
@@ -47,6 +50,12 @@ class Locks:
     def was_painted(self, index: PlaneIndex) -> bool:
         """Whether the labels layer may hold undo steps for the plane."""
         return index in self._automatic or index in self._painted
+
+    def along(self, plane: OpenPlane) -> list[int]:
+        """Positions of the locked planes on the slice axis, where the open plane is; empty for a 2-D image."""
+        if plane.slice_axis is None:
+            return []
+        return [position for position in range(self.shape[plane.slice_axis]) if plane.at(position) in self]
 
     def lock(self, index: PlaneIndex) -> None:
         """Lock a plane by the user's wish."""
@@ -71,6 +80,12 @@ class Locks:
             self._open = (index, content.copy())
         if index in self._automatic:
             self._automatic[index] = content.copy()
+
+    def note_step(self, index: PlaneIndex, before: NDArray[Any], after: NDArray[Any]) -> None:
+        """Remember an automatic change that is an undo step of its own."""
+        self.note_written(index, after)
+        self._automatic[index] = after
+        self._earlier[index] = [*self._earlier.get(index, []), before, after][-MOST_EARLIER:]
 
     def note_paint(self, atoms: Iterable[Any], index: PlaneIndex) -> set[PlaneIndex]:
         """Lock every plane that a brush stroke touched.
@@ -106,7 +121,8 @@ class Locks:
         ):
             self._automatic[self._open[0]] = self._open[1]
         for index, automatic in self._automatic.items():
-            differs = self._differs(labels, index, automatic)
+            known = (automatic, *self._earlier.get(index, ()))
+            differs = all(self._differs(labels, index, content) for content in known)
             if differs != (index in self._painted):
                 (self._painted.add if differs else self._painted.discard)(index)
                 changed.add(index)
@@ -177,6 +193,37 @@ def write_plane(
         layer.data[expression(index, ndim)] = values
     locks.note_written(index, values)
     locks.note_crossed(layer.data, index)
+    return changed
+
+
+def write_planes(
+    layer: Any, planes: Mapping[PlaneIndex, NDArray[Any]], locks: Locks
+) -> dict[PlaneIndex, tuple[NDArray[Any], NDArray[Any]]]:
+    """Write several automatic planes into a labels layer as one undo step, around locked planes.
+
+    Returns what the planes held before and hold now, for those that changed.
+    """
+    ndim = len(locks.shape)
+    changed, where, what = {}, [], []
+    for index, values in planes.items():
+        if index in locks:
+            continue
+        current = take(layer.data, index, ndim)
+        values = np.asarray(values).astype(current.dtype, copy=False)
+        protected = locks.protected(index)
+        if protected is not None:
+            values = np.where(protected, current, values)
+        different = current != values
+        if different.any():
+            changed[index] = (current.copy(), values.copy())
+            where.append(places(index, ndim, different))
+            what.append(values[different])
+    if changed:
+        together = tuple(np.concatenate(parts) for parts in zip(*where, strict=True))
+        layer.data_setitem(together, np.concatenate(what), refresh=False)
+    for index, (before, after) in changed.items():
+        locks.note_step(index, before, after)
+        locks.note_crossed(layer.data, index)
     return changed
 
 

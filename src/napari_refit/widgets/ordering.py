@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from napari_refit.planes import PlaneIndex
 from napari_refit.recipe import RefitParams
 from napari_refit.widgets.planes import finest, modality_axis, spacing_of
 from napari_refit.widgets.workbench import Order
@@ -43,6 +45,7 @@ def order_of(
     device: str | None,
     hints: Any,
     versions: Versions,
+    carried: Mapping[PlaneIndex, Any],
 ) -> Order:
     """What a job needs to know of an image layer, read off now (see `Order`)."""
     layer = source.layer
@@ -61,4 +64,5 @@ def order_of(
         device=device,
         hints=hints,
         hints_version=versions.hints,
+        carried=carried,
     )

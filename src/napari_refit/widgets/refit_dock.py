@@ -25,6 +25,7 @@ from napari_refit.widgets.hinting import ROLE as HINTS
 from napari_refit.widgets.layers import role_of
 from napari_refit.widgets.ordering import Source
 from napari_refit.widgets.planes import finest, other_grid
+from napari_refit.widgets.propagate_tools import PropagateTools
 from napari_refit.widgets.readouts import ReadoutTable
 from napari_refit.widgets.session import Session
 from napari_refit.widgets.slice_plot import SlicePlot
@@ -120,18 +121,14 @@ class ReFitDock(Dock):
         self.chooser = ClassifierChooser()
         self.sections = ParameterSections()
         self.hints = HintTools()
-        self.hints_section = style.collapsible("By hand", self.hints)
+        self.propagate = PropagateTools(self.sections.propagation)
+        self.hints_section = style.collapsible("By hand", _stacked(self.hints, self.propagate))
         embolden(self.hints_section)
         self.hints_section.expand(animate=False)
         self.readouts = ReadoutTable()
         self.plot = SlicePlot()
         self.footer = Footer()
-        scores = QWidget()
-        inside = QVBoxLayout(scores)
-        inside.setContentsMargins(0, 0, 0, 0)
-        inside.addWidget(self.readouts)
-        inside.addWidget(self.plot)
-        self.scores_section = style.collapsible("Scores", scores)
+        self.scores_section = style.collapsible("Scores", _stacked(self.readouts, self.plot))
         embolden(self.scores_section)
         self.scores_section.expand(animate=False)
         widgets = (
@@ -165,8 +162,11 @@ class ReFitDock(Dock):
         session.error.connect(footer.error.set_plain)
         session.result.connect(self._on_result)
         session.classes.connect(self._on_classes)
-        session.progress.connect(footer.set_progress)
-        session.busy.connect(self._on_busy)
+        session.errands.progress.connect(footer.set_progress)
+        session.errands.busy.connect(self._on_busy)
+        session.doubts.ranked.connect(self.propagate.set_rows)
+        self.propagate.clicked.connect(session.errands.propagate)
+        self.propagate.slice_chosen.connect(session.go_to_slice)
         session.plane_changed.connect(self._on_plane)
         session.lock_changed.connect(self._on_lock)
         session.layers_changed.connect(self._on_layers)
@@ -292,9 +292,12 @@ class ReFitDock(Dock):
         session, plane = self.session, self.session.plane
         several = session.image is not None and session.image.ndim > 2
         self.footer.refine.setEnabled(several and not session.volume_running)
+        self.propagate.button.setEnabled(several and not session.volume_running)
+        self.propagate.setVisible(several)
         self.plot.setVisible(several)
         if plane is not None:
             self.plot.set_current(plane.position)
+            self.propagate.set_current(plane.position)
         self._on_lock()
         self._on_plot()
 
@@ -335,6 +338,16 @@ class ReFitDock(Dock):
             return
         length = session.outputs.shape[plane.slice_axis]
         self.plot.set_scores(*session.outputs.book.along(plane, length))
+
+
+def _stacked(*parts: QWidget) -> QWidget:
+    """Widgets one below the other, as the content of a section."""
+    found = QWidget()
+    layout = QVBoxLayout(found)
+    layout.setContentsMargins(0, 0, 0, 0)
+    for part in parts:
+        layout.addWidget(part)
+    return found
 
 
 def _is_image(layer: Any) -> bool:

@@ -13,6 +13,7 @@ from qtpy.QtWidgets import QApplication, QFileDialog, QMessageBox, QWidget
 
 from napari_refit.errors import ReadError, WriteError
 from napari_refit.recipe import RefitParams
+from napari_refit.widgets.doubts import PROPAGATED
 from napari_refit.widgets.live import Task
 from napari_refit.widgets.session import Session
 from napari_refit.widgets.workbench import Order, describe
@@ -113,6 +114,7 @@ def labels_job(session: Session, path: Path, scores: dict[str, Any]) -> Callable
         "whole_volume_refined": outputs.book.whole or labels.ndim == 2,
         "metrics": scores,
         "effort": session.hand.hints.effort.summary(),
+        **_slices(session),
     }
     hints = session.hand.hints.array
     # A copy: the user may paint on.
@@ -126,6 +128,28 @@ def labels_job(session: Session, path: Path, scores: dict[str, Any]) -> Callable
         return path
 
     return job
+
+
+def _slices(session: Session) -> dict[str, Any]:
+    """What a sidecar says of the slices of the open volume: which are accepted, which propagated, how uncertain."""
+    plane = session.plane
+    if plane is None or plane.slice_axis is None:
+        return {}
+    rows = session.doubts.rows
+    further = {
+        str(_file_axis(session, axis)): position for axis, position in plane.index if axis != plane.slice_axis
+    }
+    return {
+        "slice_axis": _file_axis(session, plane.slice_axis),
+        **({"within": further} if further else {}),
+        "accepted_slices": session.outputs.locks.along(plane),
+        "propagated_slices": sorted(row.position for row in rows if row.state == PROPAGATED),
+        "uncertainty": {
+            str(row.position): round(row.uncertainty, 4)
+            for row in sorted(rows, key=lambda row: row.position)
+            if row.uncertainty is not None
+        },
+    }
 
 
 def _written_hints(path: Path, hints: np.ndarray, keywords: dict[str, Any]) -> dict[str, str]:
@@ -229,6 +253,11 @@ def _axis(session: Session) -> dict[str, str]:
     plane = session.plane
     if plane is None or plane.slice_axis is None or session.image.ndim != 3:
         return {}
+    return {"axis": str(_file_axis(session, plane.slice_axis))}
+
+
+def _file_axis(session: Session, axis: int) -> int:
+    """An axis of the image layer, in the file's own order."""
     known = session.image.metadata.get("refit")
     order = known.get("permutation") if isinstance(known, dict) else None
-    return {"axis": str(order[plane.slice_axis] if order is not None else plane.slice_axis)}
+    return int(axis if order is None else order[axis])

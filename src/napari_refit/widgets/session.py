@@ -9,19 +9,21 @@ from qtpy.QtCore import QObject, Signal
 
 from napari_refit.recipe import RefitParams
 from napari_refit.widgets.delivery import Delivery
+from napari_refit.widgets.doubts import DoubtKeeper
+from napari_refit.widgets.errands import Errands
 from napari_refit.widgets.hand import Hand
 from napari_refit.widgets.layers import Outputs
 from napari_refit.widgets.live import LiveLoop
 from napari_refit.widgets.look_ahead import LookAhead
 from napari_refit.widgets.ordering import Source, Versions, order_of
 from napari_refit.widgets.planes import NoPlaneError, OpenPlane, go_to, open_plane
+from napari_refit.widgets.propagated import NOTHING
 from napari_refit.widgets.scores import ScoreKeeper
 from napari_refit.widgets.status import Status
 from napari_refit.widgets.watching import Connections, Soon
-from napari_refit.widgets.workbench import ClassesKnown, Order, PlaneDone, VolumeDone, Workbench, summary
+from napari_refit.widgets.workbench import ClassesKnown, Order, PlaneDone, Workbench
 
 NO_IMAGE = "Open an image, then choose it above."
-NO_RESPONSE = "Choose a classifier or a response map first."
 LIVE_OFF = "Live is off."
 MOVED = ("scale", "translate", "rotate", "shear", "affine", "units")
 
@@ -39,8 +41,12 @@ class Session(QObject):
         The layers that results are written to.
     scores : ScoreKeeper
         Their comparison with the ground truth.
+    doubts : DoubtKeeper
+        Which slices are most in need of a look.
     hand : Hand
         The user's hints, and the tool for clusters.
+    errands : Errands
+        "Refine volume" and "Propagate".
 
     Signals
     -------
@@ -52,8 +58,6 @@ class Session(QObject):
         The `SliceResult` of the open slice.
     classes(object)
         The classifier was loaded (`ClassesKnown`).
-    progress(int, int), busy(bool)
-        Of "Refine volume".
     plane_changed(), lock_changed(), layers_changed()
     """
 
@@ -62,8 +66,6 @@ class Session(QObject):
     error = Signal(str)
     result = Signal(object)
     classes = Signal(object)
-    progress = Signal(int, int)
-    busy = Signal(bool)
     plane_changed = Signal()
     lock_changed = Signal()
     layers_changed = Signal()
@@ -75,7 +77,6 @@ class Session(QObject):
         self.source = Source()
         self.device: str | None = None
         self.live = True
-        self.volume_running = False
         self._hint = NO_IMAGE
         self._notice = ""
         self._versions = Versions()
@@ -93,7 +94,6 @@ class Session(QObject):
         self._loop.stage.connect(self._status.stage)
         self._loop.state.connect(self._on_state)
         self._loop.part.connect(self._on_part)
-        self._loop.progress.connect(self._on_progress)
         self._loop.finished.connect(self._on_finished)
         self._loop.failed.connect(self._on_failed)
         self._loop.cancelled.connect(self._on_cancelled)
@@ -102,6 +102,14 @@ class Session(QObject):
         self._ahead.warm_up()
         self.scores = ScoreKeeper(self.layers, self)
         self.layers.edited.connect(self.scores.changed)
+        self.doubts = DoubtKeeper(self.layers, self)
+        self.layers.edited.connect(self.doubts.edited)
+        for signal in (self.layers.lock_changed, self.layers.layers_changed, self.layers.carried_changed):
+            signal.connect(self.doubts.changed)
+        self.layers.carried_changed.connect(self.update)
+        self.errands = Errands(self, self._loop.request, self._bench)
+        self.errands.said.connect(self._status.say)
+        self._loop.progress.connect(self.errands.on_progress)
         self.hand = Hand(self)
         self.hand.hinted.connect(self._on_hinted)
         self.hand.said.connect(self.status)
@@ -188,23 +196,13 @@ class Session(QObject):
         """Keep automatic updates off the open slice, or let them in again."""
         if locked != self.locked:
             self.layers.set_locked(locked)
+            self.hand.hints.note_click()
             if not locked:
                 self.update()
 
     def refine_volume(self) -> None:
         """Refine every slice along the open slice axis; locked slices stay."""
-        if self.image is None or self.volume_running:
-            return
-        order = self.order()
-        if order.model is None and order.response is None:
-            self.error.emit(NO_RESPONSE)
-            return
-        self.layers.drop_coarse()
-        self.volume_running = True
-        self.error.emit("")
-        self.busy.emit(True)
-        axis = None if self.plane is None else self.plane.slice_axis
-        self._loop.request(self._bench.volume(order, axis), exclusive=True)
+        self.errands.refine()
 
     def cancel(self) -> None:
         """Stop whatever runs."""
@@ -231,6 +229,7 @@ class Session(QObject):
         self.layers.close()
         self.hand.close()
         self.scores.close()
+        self.doubts.close()
         self._loop.close()
 
     # -- what the dock asks
@@ -251,6 +250,11 @@ class Session(QObject):
         return self.layers.outputs
 
     @property
+    def volume_running(self) -> bool:
+        """Whether a job on the whole volume runs."""
+        return self.errands.running
+
+    @property
     def locked(self) -> bool:
         """Whether the open slice is kept from automatic updates."""
         return self.outputs is not None and self.plane is not None and self.plane.index in self.outputs.locks
@@ -268,6 +272,7 @@ class Session(QObject):
             or self._look_soon.pending
             or self._loop.busy
             or self.scores.busy
+            or self.doubts.busy
             or self.layers.busy
         )
 
@@ -277,9 +282,9 @@ class Session(QObject):
 
     def order(self) -> Order:
         """What a job needs to know right now."""
-        return order_of(
-            self.image, self.source, self.params, self.device, self.hand.hints.array, self._versions
-        )
+        carried = NOTHING if self.outputs is None else self.outputs.propagations.carried
+        hints = self.hand.hints.array
+        return order_of(self.image, self.source, self.params, self.device, hints, self._versions, carried)
 
     # -- reactions
 
@@ -299,6 +304,7 @@ class Session(QObject):
         self.layers.look_at(plane)
         self.plane_changed.emit()
         self.scores.changed()
+        self.doubts.changed()
         self.update()
 
     def _ask(self) -> None:
@@ -356,32 +362,28 @@ class Session(QObject):
             self.layers.take_plane(part)
             if not part.result.coarse:
                 self.scores.changed()
+                self.doubts.changed()
 
     def _on_notice(self, text: str) -> None:
         self._notice = text
         self._status.say(text)
 
-    def _on_progress(self, done: int, total: int, text: str) -> None:
-        self.progress.emit(done, total)
-        self._status.say(f"Refining the volume… slice {done} of {total}")
-
     def _on_finished(self, done: object) -> None:
         self.error.emit("")
-        if isinstance(done, VolumeDone):
-            self.layers.take_volume(done)
-            self._end_volume(summary(done))
-        elif isinstance(done, PlaneDone) and self.layers.take_plane(done):
+        if not isinstance(done, PlaneDone):
+            self.errands.finish(done)
+        elif self.layers.take_plane(done):
             self._status.say(self._notice)
             self.message.emit(done.result.message)
             self.hand.show(done)
             self.result.emit(done.result)
             self._ahead.start(done.order, self.plane)
         self.scores.changed()
+        self.doubts.changed()
 
     def _on_failed(self, text: str) -> None:
         self.layers.drop_coarse()
-        if self.volume_running:
-            self._end_volume("")
+        self.errands.end("")
         self._status.say("")
         self.error.emit(text)
 
@@ -389,10 +391,5 @@ class Session(QObject):
         self._status.stop()
         self.layers.drop_coarse()
         if self.volume_running:
-            self._end_volume("Cancelled; the slices that were done stay.")
+            self.errands.end()
             self.layers.draw()
-
-    def _end_volume(self, text: str) -> None:
-        self.volume_running = False
-        self.busy.emit(False)
-        self._status.say(text)

@@ -64,6 +64,15 @@ SHORTCUTS = (
         "Toggle clusters",
         "Take clusters in or out of the mask with the mouse, or stop.",
     ),
+    Shortcut(
+        "Shift-P", "propagate", "Propagate", "Carry locked slices and hints on to the slices beside them."
+    ),
+    Shortcut(
+        "Shift-W",
+        "next_doubt",
+        "Most uncertain slice",
+        "Go to the slice most in need of a look, then to the next.",
+    ),
     Shortcut("Shift-N", "next_loss", "Next loss", "Go to the next slice that refinement made worse."),
     Shortcut(
         "Shift-B", "previous_loss", "Previous loss", "Go to the previous slice that refinement made worse."

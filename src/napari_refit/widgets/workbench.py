@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from napari_refit.cam.runs import runs
@@ -11,6 +12,8 @@ from napari_refit.planes import PlaneIndex
 from napari_refit.recipe import RefitParams
 from napari_refit.widgets.graphics import keep_triton_out
 from napari_refit.widgets.live import Task
+from napari_refit.widgets.planes import OpenPlane
+from napari_refit.widgets.propagated import NOTHING
 
 STAGES = {"clusters": "Clustering…", "response": "CAM…", "fit": "Fit…"}
 LOADING = "Loading the classifier…"
@@ -39,6 +42,8 @@ class Order:
     device : str or None
     hints : array-like or None
         The user's hints, which may change while they are read; ``hints_version`` counts how often they did.
+    carried : mapping
+        What a propagation told which planes (see `napari_refit.stages.Stages.carried`).
     """
 
     array: Any
@@ -55,6 +60,7 @@ class Order:
     device: str | None = None
     hints: Any = None
     hints_version: int = 0
+    carried: Mapping[PlaneIndex, Any] = field(default_factory=lambda: NOTHING, repr=False)
 
     def same_image(self, other: Order | None) -> bool:
         """Whether a pipeline made for the other order serves this one."""
@@ -81,6 +87,7 @@ class Order:
             and self.params == other.params
             and self.hints is other.hints
             and self.hints_version == other.hints_version
+            and self.carried is other.carried
         )
 
 
@@ -104,6 +111,20 @@ class VolumeDone:
     n_slices: int
     n_empty: int
     n_negative: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class PropagationDone:
+    """A finished propagation: by plane the new masks, what they were told, and how far the fit believes in them."""
+
+    order: Order
+    masks: dict[PlaneIndex, Any]
+    carried: Mapping[PlaneIndex, Any]
+    beliefs: dict[PlaneIndex, Any]
+    class_numbers: tuple[int, ...]
+    n_slices: int
+    ends: dict[int, str]
     seconds: float
 
 
@@ -173,6 +194,54 @@ class Workbench:
 
         return job
 
+    def propagate(
+        self, order: Order, labels: Any, accepted: Iterable[int], plane: OpenPlane
+    ) -> Callable[[Task], PropagationDone]:
+        """A job that carries accepted slices and hints on, in the volume that the open plane belongs to."""
+        positions = list(accepted)
+
+        def job(task: Task) -> PropagationDone:
+            start = time.perf_counter()
+            refit = self._pipeline(order, task)
+            axis, within = plane.slice_axis, dict(plane.index)
+            here = {index: told for index, told in order.carried.items() if _beside(index, plane)}
+            masks: dict[PlaneIndex, Any] = {}
+            numbers: tuple[int, ...] = ()
+            beliefs: dict[PlaneIndex, Any] = {}
+
+            def take(at: dict[int, int], result: Any) -> None:
+                nonlocal numbers
+                index = tuple(sorted(at.items()))
+                masks[index], numbers = result.mask, result.class_numbers
+                beliefs[index] = result.belief
+
+            task.stage("Propagating…")
+            found = refit.propagate(
+                labels,
+                positions,
+                axis=axis,
+                within=within,
+                progress=task.progress,
+                cancelled=task.cancelled,
+                on_slice=take,
+            )
+            n_slices = len(masks)
+            elsewhere = {
+                index: told
+                for index, told in order.carried.items()
+                if index not in here and dict(index).keys() == within.keys()
+            }
+            refit.use_carried({})
+            for index in here:
+                # What an earlier propagation reached, and this one does not, is as it was without any.
+                if index not in masks and dict(index)[axis] not in positions:
+                    take(dict(index), refit.plane(dict(index), cancelled=task.cancelled))
+            carried = {**elsewhere, **found.carried}
+            spent = time.perf_counter() - start
+            return PropagationDone(order, masks, carried, beliefs, numbers, n_slices, found.ends, spent)
+
+        return job
+
     def _pipeline(self, order: Order, task: Task) -> Any:
         keep_triton_out()
         from napari_refit.warming import prepare
@@ -186,6 +255,7 @@ class Workbench:
         refit = self._refit
         refit.params = order.params
         refit.use_hints(order.hints)
+        refit.use_carried(order.carried)
         if not order.same_source(self._source):
             self._source = None
             self._use_source(refit, order, task)
@@ -225,6 +295,33 @@ def summary(done: VolumeDone) -> str:
     if n_nothing > 0:
         text += f"; {n_nothing} {'more ' if done.n_negative else ''}came out empty"
     return text + "."
+
+
+def propagation_summary(done: PropagationDone) -> str:
+    """What happened, for the status line."""
+    if not done.n_slices:
+        return "Nothing to carry on."
+    plural = "slice" if done.n_slices == 1 else "slices"
+    return f"Carried on to {done.n_slices} {plural} in {done.seconds:.1f} s. Ctrl+Z takes it back."
+
+
+def ends_text(done: PropagationDone) -> str:
+    """Where and why it stopped, for the message line.
+
+    Examples
+    --------
+    >>> order = Order(None, False, None, RefitParams())
+    >>> ends_text(PropagationDone(order, {}, {}, {}, (), 0, {4: "the object ends", 9: "the object ends"}, 0.0))
+    'Stopped at slice 4: the object ends; slice 9: the object ends.'
+    """
+    parts = [f"slice {position}: {why}" for position, why in sorted(done.ends.items())]
+    return f"Stopped at {'; '.join(parts)}." if parts else ""
+
+
+def _beside(index: PlaneIndex, plane: OpenPlane) -> bool:
+    """Whether a plane belongs to the same stack as the open one."""
+    at = dict(index)
+    return at.keys() == dict(plane.index).keys() and plane.at(at[plane.slice_axis]) == index
 
 
 def describe(order: Order) -> dict[str, Any]:
