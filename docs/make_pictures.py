@@ -117,6 +117,43 @@ def hand_pictures() -> None:
     settle(0.5)
 
 
+def propagation_picture() -> None:
+    """A locked slice carried on, seen two slices further, at a threshold that misses much."""
+    import napari
+    import numpy as np
+
+    from napari_refit.widgets.launch import show_demo
+
+    viewer = napari.Viewer(show=True)
+    viewer.window.resize(WINDOW[0], 1010)
+    dock = show_demo(viewer)
+    dock.set_params(dock.sections.params.replace(threshold=0.8))
+    wait_until(lambda: refined_something(viewer), "refined labels on the slice with most of the truth")
+    wait_until(lambda: not dock.session.running, "scores")
+    dock.session.refine_volume()
+    wait_until(lambda: not dock.session.running, "the refined volume")
+    position = dock.session.plane.position
+    truth = next(layer for layer in viewer.layers if layer.name.startswith("phantom truth"))
+    labels = dock.session.outputs["labels"]
+    wrong = np.nonzero(truth.data[position] != labels.data[position])
+    place = (np.full(len(wrong[0]), position), *wrong)
+    labels.data_setitem(place, truth.data[place].astype(labels.data.dtype))
+    wait_until(lambda: not dock.session.running, "the painted slice")
+    dock.propagate.button.click()
+    wait_until(lambda: not dock.session.running, "the propagation")
+    dock.session.go_to_slice(position + 2)
+    wait_until(lambda: not dock.session.running, "the slice beside it")
+    dock.propagate.parameters.expand(animate=False)
+    dock.scroll.verticalScrollBar().setValue(dock.scroll.verticalScrollBar().maximum())
+    settle(2.0)
+    dock.scroll.verticalScrollBar().setValue(dock.scroll.verticalScrollBar().maximum())
+    dock.propagate.view.scrollToTop()
+    settle(0.5)
+    save(viewer.screenshot(canvas_only=False, flash=False), "refit-propagate")
+    viewer.close()
+    settle(0.5)
+
+
 def train_picture() -> None:
     """The Train dock after a training from tagged slices, with its curves."""
     import napari
@@ -195,6 +232,7 @@ def main() -> int:
     IMAGES.mkdir(exist_ok=True)
     window_pictures()
     hand_pictures()
+    propagation_picture()
     train_picture()
     demo_picture()
     return 0
