@@ -101,3 +101,32 @@ def test_wrong_settings_are_named() -> None:
         build_fsss(2, 1, {"network": "vnet"})
     with pytest.raises(ValueError, match="got 1 classes, 1 channels"):
         build_fsss(1, 1, {"network": "unet"})
+
+
+def test_a_checkpoint_keeps_the_activation_that_it_was_trained_with() -> None:
+    before = build_fsss(2, 1, {"network": EFFICIENTNET_LITE0})
+    now = build_fsss(2, 1, {"network": EFFICIENTNET_LITE0, "activation": "leaky"})
+    assert (before.activation, now.activation) == ("relu", "leaky")
+    now.load_state_dict(before.state_dict())
+    x = torch.rand(1, 1, 64, 64)
+    with torch.no_grad():
+        assert not torch.allclose(before.eval().pixel_logits(x), now.eval().pixel_logits(x))
+    with pytest.raises(ValueError, match="unknown activation 'tanh'; there are: relu, leaky"):
+        build_fsss(2, 1, {"network": EFFICIENTNET_LITE0, "activation": "tanh"})
+
+
+def test_last_channels_that_all_speak_for_the_background_can_still_be_turned() -> None:
+    x = torch.rand(2, 1, 64, 64)
+    gradients = {}
+    for activation in ("relu", "leaky"):
+        network = build_fsss(2, 1, {"network": EFFICIENTNET_LITE0, "activation": activation}).train()
+        last = [
+            module for module in network.body.decoder.modules() if isinstance(module, torch.nn.BatchNorm2d)
+        ][-1]
+        with torch.no_grad():
+            # As after a few steps towards the background that were too large.
+            last.bias.fill_(-20.0)
+        network.pixel_logits(x)[:, 1].sum().backward()
+        gradients[activation] = float(last.bias.grad.abs().sum())
+    assert gradients["relu"] == 0
+    assert gradients["leaky"] > 0

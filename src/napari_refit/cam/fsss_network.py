@@ -17,6 +17,14 @@ from napari_refit.cam.efficientnet_lite import EFFICIENTNET_LITE0, EfficientNetL
 FSSS = "fsss"
 UNET = "unet"
 NETWORKS = Literal["efficientnet-lite0", "unet"]
+RELU = "relu"
+LEAKY = "leaky"
+# In the last layers there are few channels: where all of them speak for the background, plain rectification leaves
+# nothing that could speak for the object with more than the bias of the scores, and no gradient to change that.
+_ACTIVATIONS: dict[str, tuple[str, dict[str, Any]]] = {
+    RELU: ("relu", {"inplace": True}),
+    LEAKY: ("leakyrelu", {"inplace": True, "negative_slope": 0.1}),
+}
 EXTRA = 'pip install "napari-refit[fsss]"'
 
 # Both networks halve the image so often that its sides must be multiples of this.
@@ -37,6 +45,8 @@ class PixelNetwork(nn.Module):
         Takes (N, C, H, W) with sides that are multiples of 32, returns scores (N, K + 1, H, W); 0 is background.
     network : str
         Its name, one of `NETWORKS`.
+    activation : str
+        Of its decoder, see `build_fsss`.
 
     Attributes
     ----------
@@ -46,10 +56,10 @@ class PixelNetwork(nn.Module):
 
     maps_are_scaled = True
 
-    def __init__(self, body: nn.Module, network: str) -> None:
+    def __init__(self, body: nn.Module, network: str, activation: str = RELU) -> None:
         super().__init__()
         self.body = body
-        self.network = network
+        self.network, self.activation = network, activation
 
     def pixel_logits(self, x: Tensor) -> Tensor:
         """Scores (N, K + 1, H, W) of images (N, C, H, W) of any size."""
@@ -106,12 +116,13 @@ def build_fsss(n_classes: int, in_channels: int, settings: Mapping[str, Any]) ->
         With the background; 2 or more.
     in_channels : int
     settings : mapping
-        ``network``: one of `NETWORKS`.
+        ``network``: one of `NETWORKS`. ``activation``: of the decoder of efficientnet-lite0, ``"leaky"``, or
+        ``"relu"`` as without a word.
 
     Raises
     ------
     ValueError
-        For an unknown network or too few classes.
+        For an unknown network or activation, or too few classes.
     ModuleNotFoundError
         If MONAI is not installed; the message says how to get it.
 
@@ -124,14 +135,18 @@ def build_fsss(n_classes: int, in_channels: int, settings: Mapping[str, Any]) ->
     name = settings.get("network", EFFICIENTNET_LITE0)
     if name not in get_args(NETWORKS):
         raise ValueError(f"unknown FSSS network {name!r}; there are: {', '.join(get_args(NETWORKS))}")
+    activation = settings.get("activation", RELU)
+    if activation not in _ACTIVATIONS:
+        raise ValueError(f"unknown activation {activation!r}; there are: {', '.join(_ACTIVATIONS)}")
     if n_classes < 2 or in_channels < 1:
         raise ValueError(
             f"an FSSS network needs the background and a class, and a channel; got {n_classes} classes, "
             f"{in_channels} channels"
         )
-    make = _unet if name == UNET else _efficientnet
     try:
-        return PixelNetwork(make(n_classes, in_channels), name)
+        if name == UNET:
+            return PixelNetwork(_unet(n_classes, in_channels), name)
+        return PixelNetwork(_efficientnet(n_classes, in_channels, activation), name, activation)
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "monai":
             raise
@@ -156,7 +171,7 @@ def _unet(n_classes: int, in_channels: int) -> nn.Module:
     return network
 
 
-def _efficientnet(n_classes: int, in_channels: int) -> nn.Module:
+def _efficientnet(n_classes: int, in_channels: int, activation: str) -> nn.Module:
     from monai.networks.nets.flexible_unet import SegmentationHead, UNetDecoder
 
     # Not FlexibleUNet itself: its backbones are kept in one table of the process, with the parameters of the last
@@ -165,7 +180,7 @@ def _efficientnet(n_classes: int, in_channels: int) -> nn.Module:
         spatial_dims=2,
         encoder_channels=(in_channels, *_LEVELS.values()),
         decoder_channels=_DECODER_CHANNELS,
-        act=("relu", {"inplace": True}),
+        act=_ACTIVATIONS[activation],
         norm=("batch", {"eps": 1e-3}),
         dropout=0.0,
         bias=False,

@@ -12,7 +12,7 @@ from napari_refit.cam.architectures import adapt
 from napari_refit.cam.checkpoint import SUFFIXES, read_metadata
 from napari_refit.cam.classifier import Classifier, load_classifier
 from napari_refit.cam.efficientnet_lite import EFFICIENTNET_LITE0
-from napari_refit.cam.fsss_network import FSSS, UNET, PixelNetwork, build_fsss
+from napari_refit.cam.fsss_network import FSSS, LEAKY, UNET, PixelNetwork, build_fsss
 from napari_refit.errors import ReadError
 from napari_refit.io.sidecar import file_checksum
 from napari_refit.learn.fsss.params import FsssParams
@@ -42,13 +42,13 @@ def start_network(params: FsssParams, n_classes: int, in_channels: int) -> Start
     ModuleNotFoundError
         If MONAI is not installed.
     """
-    settings = {"network": params.network}
+    settings = {"network": params.network, "activation": LEAKY}
     network = build_fsss(n_classes, in_channels, settings)
     weights = params.weights
     if weights == "none":
         return Start(network, None, None, weights, FSSS, settings)
     if weights.lower().endswith(SUFFIXES) or Path(weights).exists():
-        return _from_file(network, Path(weights), params.network, n_classes, in_channels)
+        return _from_file(network, Path(weights), settings, n_classes, in_channels)
     if params.network == UNET:
         raise ValueError(
             f"weights {weights!r}: a {UNET} has no published weights; start from none, or from an FSSS checkpoint"
@@ -62,7 +62,10 @@ def start_network(params: FsssParams, n_classes: int, in_channels: int) -> Start
     return Start(network, found.mean, found.std, weights, FSSS, settings)
 
 
-def _from_file(network: PixelNetwork, path: Path, name: str, n_classes: int, in_channels: int) -> Start:
+def _from_file(
+    network: PixelNetwork, path: Path, settings: dict[str, str], n_classes: int, in_channels: int
+) -> Start:
+    name = settings["network"]
     metadata = read_metadata(path) if path.suffix.lower() == ".safetensors" else None
     is_fsss = metadata is not None and metadata.architecture == FSSS
     if name == UNET and not is_fsss:
@@ -72,13 +75,18 @@ def _from_file(network: PixelNetwork, path: Path, name: str, n_classes: int, in_
     found = load_classifier(path, arch=None if is_fsss else EFFICIENTNET_LITE0)
     mean, std = found.mean, found.std
     if is_fsss:
+        assert isinstance(found.module, PixelNetwork)
+        if found.module.network == name:
+            # Its weights belong to its own activation.
+            settings = {**settings, "activation": found.module.activation}
+            network = build_fsss(n_classes, in_channels, settings)
         _fill_all(network, found, in_channels, path)
     else:
         adapt(found.module, n_classes, in_channels)
         _fill_encoder(network, found.module)
         if found.in_channels != in_channels:
             mean, std = ((float(np.mean(values)),) * in_channels for values in (mean, std))
-    return Start(network, mean, std, f"{path.name} ({file_checksum(path)})", FSSS, {"network": name})
+    return Start(network, mean, std, f"{path.name} ({file_checksum(path)})", FSSS, settings)
 
 
 def _fill_encoder(network: PixelNetwork, classifier: nn.Module) -> None:
