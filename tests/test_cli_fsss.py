@@ -74,6 +74,8 @@ def test_from_masks_to_a_network_to_pseudo_labels_to_another_network(
     assert labels["parameters"]["boundary"]["threshold"] == 0.4
     assert report["data"]["images"] == N - sum(labels["left_out"].values())
     assert f"refit labels: {report['data']['images']} of {N} images used" in captured.err
+    assert labels["left_out"]["the pseudo-label is in doubt"] >= 1
+    assert [row["round"] for row in report["rounds"]] == [1]
     assert (
         len(json.loads((tmp_path / "refit.refit.json").read_text())["left_out"])
         == N - report["data"]["images"]
@@ -117,7 +119,7 @@ def test_a_stopped_training_goes_on_without_its_options_and_its_labels_are_kept(
         patch.setattr(epochs, "save_state", stop)
         assert run(*command, *SHORT[2:]) == 1
     assert "--resume" in capsys.readouterr().err
-    assert len(list((tmp_path / "cam.pseudo-labels").glob("*.npz"))) == N
+    assert len(list((tmp_path / "cam.pseudo-labels" / "round1").glob("*.npz"))) == N
     assert run(*command) == 1
     assert "belongs to a training that was stopped" in capsys.readouterr().err
     assert run(*command, "--resume", "--epochs", "9") == 1
@@ -129,6 +131,36 @@ def test_a_stopped_training_goes_on_without_its_options_and_its_labels_are_kept(
     states = [load_classifier(path).module.state_dict() for path in (out, whole)]
     assert all(value.equal(states[1][name]) for name, value in states[0].items())
     assert not (tmp_path / "cam.pseudo-labels").exists()
+
+
+def test_rounds_with_a_graph_cut_from_a_file_of_parameters(
+    folder: Path, truth: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from napari_refit import RefitParams
+    from napari_refit.learn.fsss.params import FsssParams
+
+    out, preset = tmp_path / "a.safetensors", tmp_path / "cut.json"
+    params = RefitParams(fit="appearance", **{"slic.n_segments": 60, "appearance.start": 0.5})
+    preset.write_text(params.model_dump_json())
+    command = (folder, "--out", out, *QUICK, "--epochs", "2", "--model", truth, "--preset", preset)
+    capsys.readouterr()
+    assert run(*command, "--rounds", "2", "--set", "appearance.smoothness=2") == 0
+    captured = capsys.readouterr()
+    assert "round 1 of 2: refit labels:" in captured.err
+    assert "round 2 of 2: refit labels:" in captured.err
+    assert "round 1: a-round1.safetensors" in captured.out
+    assert "round 2: a.safetensors" in captured.out
+    report = json.loads((tmp_path / "a.refit.json").read_text())
+    used = report["data"]["labels"]["parameters"]
+    assert (used["fit"], used["appearance"]["smoothness"]) == ("appearance", 2.0)
+    assert used["appearance"]["start"] == FsssParams().network_threshold
+    assert (
+        report["data"]["labels"]["model_checksum"]
+        == load_classifier(tmp_path / "a-round1.safetensors").checksum
+    )
+    assert {path.name for path in (tmp_path / "a.pseudo-labels").iterdir()} == {"round1", "round2"}
+    assert run(*command, "--rounds", "2") == 1
+    assert "is there already" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -145,6 +177,9 @@ def test_a_stopped_training_goes_on_without_its_options_and_its_labels_are_kept(
         (["--labels", "truth", "--weights", "imagenet"], 2, "a unet has no published weights"),
         (["--model", "no.safetensors"], 1, "no.safetensors"),
         (["--model", "no.safetensors", "--preset", "paper"], 2, "unknown preset 'paper'"),
+        (["--model", "no.safetensors", "--preset", "paper.json"], 1, "paper.json"),
+        (["--labels", "truth", "--rounds", "2"], 2, "--rounds 2 is for --labels refit and cam"),
+        (["--model", "no.safetensors", "--rounds", "0"], 2, "fsss.rounds = 0"),
         (["--labels", "truth", "--images", "{case}.tif"], 1, "no file matches"),
         (["--labels", "truth", "--preparation", "best"], 2, "no preparation 'best'"),
         (["--labels", "truth", "--out", "a.pt"], 2, "a.pt"),

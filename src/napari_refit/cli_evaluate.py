@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from napari_refit.cli_shared import Device, Json, UsageFault, WorkFailed, complain, print_json, progress
+from napari_refit.cli_shared import (
+    Device,
+    Json,
+    UsageFault,
+    WorkFailed,
+    complain,
+    print_json,
+    progress,
+    read_params,
+)
 from napari_refit.errors import Cancelled, ReadError
 
 if TYPE_CHECKING:
@@ -37,7 +46,8 @@ def evaluate(
     preset: Annotated[
         list[str] | None,
         typer.Option(
-            help="Also ReFit with this preset (paper: the dataset's own) or file of parameters; repeatable."
+            help="Also ReFit with this preset (paper: the dataset's own) or file of parameters, and if --methods names "
+            "fsss-NAME, fsss on its masks; repeatable."
         ),
     ] = None,
     layout: Annotated[str | None, typer.Option(help="Dataset by name; left out: recognised.")] = None,
@@ -280,11 +290,7 @@ def named_presets(dataset: str, names: list[str]) -> dict[str, Any]:
     found = {}
     for name in names:
         if name.endswith(".json"):
-            try:
-                text = Path(name).read_text(encoding="utf-8")
-            except (OSError, UnicodeDecodeError) as error:
-                raise ReadError(name, f"cannot read the parameters ({error})") from error
-            found[Path(name).stem] = RefitParams.model_validate_json(text)
+            found[Path(name).stem] = read_params(Path(name))
         elif name == PAPER:
             if dataset not in PAPER_PRESETS:
                 raise ValueError(f"the paper has no preset for {dataset}; 'napari-refit presets' lists all")

@@ -17,6 +17,7 @@ from napari_refit.cli_shared import (
     epoch_teller,
     print_json,
     print_training,
+    read_params,
     training_progress,
 )
 from napari_refit.errors import ReadError
@@ -26,7 +27,7 @@ from napari_refit.recipe import RefitParams
 if TYPE_CHECKING:
     from napari_refit.io.datasets import Dataset
     from napari_refit.learn.fsss.params import FsssParams
-    from napari_refit.learn.fsss.pixels import PixelSamples
+    from napari_refit.learn.fsss.pseudo import PseudoLabels
 
 FSSS = "fsss"
 LABELS = ("refit", "truth", "cam")
@@ -43,7 +44,18 @@ OPTIONS: dict[str, Any] = {
         typer.Option(help="Of --learner fsss: the classifier that refit and cam labels come from."),
     ],
     "preset": Annotated[
-        str | None, typer.Option(help="Of --learner fsss: named parameters of the pipeline; see 'presets'.")
+        str | None,
+        typer.Option(
+            help="Of --learner fsss: how its labels are made: parameters of the pipeline by name (see 'presets'), "
+            "or a .json file."
+        ),
+    ],
+    "rounds": Annotated[
+        int | None,
+        typer.Option(
+            help="Of --learner fsss: how often to label and train; from the second round on, labels are fitted to the "
+            "response of the network before. (1 to 9; default 1)"
+        ),
     ],
     "images": Annotated[
         str | None,
@@ -76,15 +88,19 @@ def train_fsss(
     own = {name: options.pop(name, None) for name in OPTIONS}
     labels = own["labels"] or LABELS[0]
     _check(labels, own, out)
+    options["rounds"] = own.pop("rounds")
     params, given, pipeline, intensity = _parameters(options, set_ or [], own["preset"], labels)
 
     from napari_refit.learn.files import Callbacks, check_target, resumed_params
-    from napari_refit.learn.fsss.files import train_fsss_to_file
     from napari_refit.learn.fsss.starting import start_network
 
     if resume:
         params = resumed_params(out, params, given)
-    check_target(out, 1, resume=resume, overwrite=overwrite)
+    if labels == "truth" and params.rounds > 1:
+        raise UsageFault(
+            f"--rounds {params.rounds} is for --labels refit and cam: reference masks stay the same"
+        )
+    check_target(out, 1, rounds=params.rounds, resume=resume, overwrite=overwrite)
     try:
         # Shows at once what is missing; pseudo-labels take a while.
         start_network(params, 2, 1)
@@ -93,17 +109,22 @@ def train_fsss(
         raise UsageFault(str(error)) from error
     kept = out.with_name(f"{out.stem}.pseudo-labels")
     with training_progress(quiet=as_json) as shown:
-        samples = _samples(dataset, labels, own["model"], pipeline, intensity, device, kept, shown)
-        report = train_fsss_to_file(
-            samples,
+        report = _trained(
+            dataset,
+            labels,
+            own["model"],
+            pipeline,
             params,
+            intensity,
             out,
+            kept,
             device=device,
             resume=resume,
             overwrite=overwrite,
             callbacks=Callbacks(shown, on_epoch=epoch_teller(params.epochs, _TOLD)),
         )
-    shutil.rmtree(kept, ignore_errors=True)
+    if params.rounds == 1:
+        shutil.rmtree(kept, ignore_errors=True)
     if as_json:
         print_json(report)
     else:
@@ -128,7 +149,10 @@ def _parameters(
     options: dict[str, Any], set_: list[str], preset: str | None, labels: str
 ) -> tuple[FsssParams, list[str], RefitParams, IntensityParams]:
     """Of the network, with the names that were said; of the pipeline; and how the network's images are scaled."""
+    from pydantic import ValidationError
+
     from napari_refit.learn.fsss.params import FsssParams
+    from napari_refit.recipe import reason
 
     said = {_NAMES.get(name, name): value for name, value in options.items() if value is not None}
     foreign = [name for name in said if name not in FsssParams.model_fields]
@@ -145,13 +169,21 @@ def _parameters(
             )
     try:
         params = FsssParams().with_texts({**said, **network})
-        pipeline = RefitParams() if preset is None else RefitParams.preset(preset)
+        pipeline = _pipeline(preset)
         scaling = {key: text for key, text in pairs.items() if key.startswith("intensity.")}
         # A preset's range is for its pipeline: the network is used with the default one.
         intensity = RefitParams().with_texts(scaling).intensity
         return params, [*said, *network], pipeline.with_texts(pairs), intensity
+    except ValidationError as error:
+        raise UsageFault(f"--preset {preset}: {reason(error)}") from error
     except ValueError as error:
         raise UsageFault(str(error)) from error
+
+
+def _pipeline(preset: str | None) -> RefitParams:
+    if preset is None:
+        return RefitParams()
+    return read_params(Path(preset)) if preset.endswith(".json") else RefitParams.preset(preset)
 
 
 def _dataset(source: Path, own: dict[str, Any], preparation: str | None) -> Dataset:
@@ -163,40 +195,49 @@ def _dataset(source: Path, own: dict[str, Any], preparation: str | None) -> Data
     return found.prepared(preparation or "default")
 
 
-def _samples(
+def _trained(
     dataset: Dataset,
     labels: str,
     model: str | None,
     pipeline: RefitParams,
+    params: FsssParams,
     intensity: IntensityParams,
-    device: str | None,
+    out: Path,
     kept: Path,
-    shown: Any,
-) -> PixelSamples:
+    **how: Any,
+) -> dict[str, Any]:
+    """Make the labels, train, and write the checkpoints; the report."""
     from napari_refit.io.datasets import image_labels, training_set
+    from napari_refit.learn.fsss.files import train_fsss_to_file
     from napari_refit.learn.fsss.pixels import DatasetPixels
-    from napari_refit.learn.fsss.pseudo import pseudo_labels
+    from napari_refit.learn.fsss.rounds import train_on_pseudo_labels
 
     if labels == "truth":
-        return DatasetPixels(dataset, intensity)
+        return train_fsss_to_file(DatasetPixels(dataset, intensity), params, out, **how)
     training = training_set(dataset, image_labels(dataset))
-    found = pseudo_labels(
+
+    def tell(number: int, found: PseudoLabels) -> None:
+        which = f"round {number} of {params.rounds}: " if params.rounds > 1 else ""
+        made = labels if number == 1 else LABELS[0]
+        print(
+            f"{which}{made} labels: {len(found.samples)} of {len(training)} images used{_left_out(found.counts)}",
+            file=sys.stderr,
+            flush=True,
+        )
+
+    return train_on_pseudo_labels(
         training,
         model,
+        out,
         pipeline,
+        params,
         labels,  # type: ignore[arg-type]
         intensity=intensity,
         source=f"{dataset.declaration.name}: {dataset.root.name}",
-        device=device,
         cache=kept,
-        progress=shown,
+        tell=tell,
+        **how,
     )
-    print(
-        f"{labels} labels: {len(found.samples)} of {len(training)} images used{_left_out(found.counts)}",
-        file=sys.stderr,
-        flush=True,
-    )
-    return found.samples
 
 
 def _left_out(counts: dict[str, int]) -> str:
@@ -211,6 +252,15 @@ def _print_report(out: Path, report: dict[str, Any]) -> None:
     print(
         f"  {labelling['labels']} labels of {data['images']} images{_left_out(labelling.get('left_out', {}))}"
     )
+    rounds = report.get("rounds", [])
+    if len(rounds) > 1:
+        for row in rounds:
+            dice = row["validation_dice"]
+            print(
+                f"  round {row['round']}: {row['checkpoint']}, {row['images']} images"
+                f"{_left_out(row['labels'].get('left_out', {}))}"
+                f"{'' if dice is None else f'; Dice {dice:.3f} against its labels'}"
+            )
     for part in ("validation", "test"):
         found = report.get(part)
         if found and found["dice"] is not None:

@@ -7,12 +7,15 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from napari_refit.errors import Cancelled, WriteError
+from napari_refit.errors import Cancelled, ReadError, WriteError
 from napari_refit.errors import one_line as one_line
+
+if TYPE_CHECKING:
+    from napari_refit.recipe import RefitParams
 
 Device = Annotated[str | None, typer.Option(help="cpu, cuda or mps; left out: the fastest there is.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
@@ -35,6 +38,25 @@ def assigned(assignments: Sequence[str]) -> dict[str, str]:
             raise UsageFault(f"--set {assignment}: write key=value")
         pairs[key.strip()] = value.strip()
     return pairs
+
+
+def read_params(path: Path) -> RefitParams:
+    """Parameters of the pipeline from a JSON file.
+
+    Raises
+    ------
+    ReadError
+        If it cannot be read.
+    ValueError
+        If it holds something else.
+    """
+    from napari_refit.recipe import RefitParams
+
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ReadError(path, f"cannot read the parameters ({error})") from error
+    return RefitParams.model_validate_json(text)
 
 
 def check_given_once(options: Iterable[str], assignments: Mapping[str, str]) -> None:

@@ -46,8 +46,8 @@ def augment_together(
     ----------
     images : Tensor, shape (N, C, H, W)
         Floats in [0, 1].
-    labels : Tensor of uint8, shape (N, H, W)
-        The class of each pixel, 0 background.
+    labels : Tensor of uint8, shape (N, H, W) or (N, K, H, W)
+        The class of each pixel, 0 background; or something of each pixel and class.
     params : TrainingParams
     draw : torch.Generator
 
@@ -55,7 +55,7 @@ def augment_together(
     -------
     images, labels : Tensor
         The images that `augment` gives for the same ``draw``; labels are taken from the nearest pixel, and what comes
-        in from outside is background.
+        in from outside is background: 0.
     """
     moves = [_Move.drawn(params, draw) for _ in images]
     moved = torch.stack([move.of_image(image) for move, image in zip(moves, images, strict=True)])
@@ -95,6 +95,8 @@ class _Move:
         return functional.gaussian_blur(image, [kernel, kernel], [self.blur, self.blur])
 
     def of_labels(self, labels: Tensor) -> Tensor:
+        if labels.ndim == 3:
+            return self._placed(labels, InterpolationMode.NEAREST)
         return self._placed(labels[None], InterpolationMode.NEAREST)[0]
 
     def _placed(self, image: Tensor, interpolation: InterpolationMode) -> Tensor:

@@ -18,7 +18,7 @@ from napari_refit.errors import ReadError, WriteError
 from napari_refit.io.sidecar import file_checksum, plain, sidecar_path, write_sidecar
 from napari_refit.learn import scores
 from napari_refit.learn.feeding import Progress
-from napari_refit.learn.places import SUFFIX, fold_path, state_path, state_paths
+from napari_refit.learn.places import SUFFIX, first_parts, fold_path, round_paths, state_path, state_paths
 from napari_refit.learn.reporting import Trained, TrainingResult, background_of
 from napari_refit.learn.samples import Samples, Subset, list_checksum, presence
 from napari_refit.learn.settings import TrainingParams
@@ -86,11 +86,11 @@ def resumed_params(out: Path, params: P, given: Sequence[str]) -> P:
     place = next((path for path in state_paths(out) if path.exists()), None)
     if place is not None:
         values = read_state(place).parameters
-    elif (done := _report(fold_path(out, 1))) is not None:
-        # Stopped between two folds.
-        place, values = sidecar_path(fold_path(out, 1)), done["parameters"]
     else:
-        return params
+        done = [(path, report) for path in first_parts(out) if (report := finished_report(path)) is not None]
+        if not done:
+            return params
+        place, values = sidecar_path(done[0][0]), done[0][1]["parameters"]
     try:
         before = type(params).model_validate(values)
     except ValidationError:
@@ -158,8 +158,10 @@ def train_to_file(
     return _train_one(samples, params, out, split, 0, device, resume, callbacks)
 
 
-def check_target(out: Path, folds: int, *, resume: bool = False, overwrite: bool = False) -> None:
-    """Check, before any work, that the checkpoints can be written (see `train_to_file`).
+def check_target(
+    out: Path, folds: int, *, rounds: int = 1, resume: bool = False, overwrite: bool = False
+) -> None:
+    """Check, before any work, that the checkpoints of all folds or rounds can be written (see `train_to_file`).
 
     Raises
     ------
@@ -172,11 +174,11 @@ def check_target(out: Path, folds: int, *, resume: bool = False, overwrite: bool
         raise ValueError(f"a checkpoint's name must end in {SUFFIX}, got {out.name!r}")
     if not out.parent.is_dir():
         raise WriteError(out, "the folder does not exist; create it or choose another")
-    files = [out] if folds == 1 else [fold_path(out, fold) for fold in range(1, folds + 1)]
+    files = round_paths(out, rounds) if folds == 1 else [fold_path(out, k) for k in range(1, folds + 1)]
     if overwrite and not resume:
         return
     for path in files:
-        if path.exists() and not (resume and (folds > 1 or state_path(path).exists())):
+        if path.exists() and not (resume and (len(files) > 1 or state_path(path).exists())):
             raise WriteError(path, "is there already; allow overwriting (--overwrite) to replace it")
         if state_path(path).exists() and not resume:
             raise WriteError(
@@ -316,7 +318,7 @@ def _finished(
     path: Path, samples: Samples, params: TrainingParams
 ) -> tuple[dict[str, Any], dict[str, list[float]]] | None:
     """Report and test answers of a fold that is done, if it was made from the same images and parameters."""
-    report = _report(path)
+    report = finished_report(path)
     if report is None or report["parameters"] != params.model_dump():
         return None
     if report["data"]["checksums"]["image list"] != list_checksum(samples):
@@ -324,7 +326,7 @@ def _finished(
     return report, {row["name"]: row["logits"] for row in report["predictions"]["test"]}
 
 
-def _report(path: Path) -> dict[str, Any] | None:
+def finished_report(path: Path) -> dict[str, Any] | None:
     """The report of a finished checkpoint, if it is that of the file as it is now."""
     try:
         report: dict[str, Any] = json.loads(sidecar_path(path).read_text(encoding="utf-8"))

@@ -8,6 +8,7 @@ from napari_refit.io.sidecar import sidecar_path
 
 SUFFIX = ".safetensors"
 MOST_FOLDS = 20
+MOST_ROUNDS = 9
 
 
 def state_path(out: Path) -> Path:
@@ -32,16 +33,38 @@ def fold_path(out: Path, fold: int) -> Path:
     return out.with_name(f"{out.stem}-fold{fold}{out.suffix}")
 
 
+def round_path(out: Path, number: int) -> Path:
+    """The checkpoint of a round before the last, counted from 1; the last one's is ``out``.
+
+    Examples
+    --------
+    >>> round_path(Path("lesions.safetensors"), 1).name
+    'lesions-round1.safetensors'
+    """
+    return out.with_name(f"{out.stem}-round{number}{out.suffix}")
+
+
+def round_paths(out: Path, rounds: int) -> list[Path]:
+    """The checkpoints of all rounds."""
+    return [*(round_path(out, number) for number in range(1, rounds)), out]
+
+
 def state_paths(out: Path) -> list[Path]:
-    """Every place where the state of a training of ``out`` may lie, with and without folds."""
-    return [state_path(path) for path in (out, *(fold_path(out, k) for k in range(1, MOST_FOLDS + 1)))]
+    """Every place where the state of a training of ``out`` may lie, with and without folds or rounds."""
+    folds = (fold_path(out, k) for k in range(1, MOST_FOLDS + 1))
+    return [state_path(path) for path in (*round_paths(out, MOST_ROUNDS), *folds)]
+
+
+def first_parts(out: Path) -> list[Path]:
+    """Checkpoints of a first fold or round that are there."""
+    return [path for path in (fold_path(out, 1), round_path(out, 1)) if path.exists()]
 
 
 def unfinished(out: Path) -> bool:
-    """Whether a training of ``out`` was stopped and can go on: in an epoch, or between two folds."""
+    """Whether a training of ``out`` was stopped and can go on: in an epoch, or between two folds or rounds."""
     if any(path.exists() for path in state_paths(out)):
         return True
-    return fold_path(out, 1).exists() and not sidecar_path(out).exists()
+    return bool(first_parts(out)) and not sidecar_path(out).exists()
 
 
 def in_the_way(out: Path, folds: int) -> list[Path]:

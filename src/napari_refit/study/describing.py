@@ -49,11 +49,15 @@ def _described(study: Study, method: Method) -> MethodInfo:
         settings["training"] = study.pieces[0].training(method.learner).params.changed()
     if method.kind == "fsss":
         settings |= {"labels": method.labels, **study.settings.fsss}
+        if method.labels != "truth":
+            settings |= {"preset": method.preset, "fit": params.fit}
     for pieces in study.pieces:
         try:
             if method.kind == "fsss":
                 checksums[f"fold {pieces.number}, segmentation"] = pieces.network(method).checksum
-                left_out = pieces.fsss_training(method).content().get("left_out") or {}
+                content = pieces.fsss_training(method).content()
+                notes += _rounds(pieces.number, content.get("rounds") or [])
+                left_out = content.get("left_out") or {}
                 notes += [
                     f"fold {pieces.number}: {count} training images left out: {why}"
                     for why, count in left_out.items()
@@ -73,6 +77,22 @@ def _described(study: Study, method: Method) -> MethodInfo:
     elif method.kind in RESPONDING and hasattr(params.fit_params, "threshold"):
         threshold = {"chosen on": "nothing: fixed", "all folds": params.fit_params.threshold}
     return MethodInfo(method.key, method.title, method.about, settings, checksums, threshold, tuple(notes))
+
+
+def _rounds(fold: int, rounds: list[dict[str, Any]]) -> list[str]:
+    """What is said of a training in several rounds."""
+    if len(rounds) < 2:
+        return []
+    told = [
+        f"round {row['round']}: {row['images']} images"
+        + (
+            f", Dice {row['validation_dice']:.3f} with its labels"
+            if row["validation_dice"] is not None
+            else ""
+        )
+        for row in rounds
+    ]
+    return [f"fold {fold}: {'; '.join(told)}"]
 
 
 def panel_of(study: Study, case: str, axis: int | None, index: int | None) -> Panel:

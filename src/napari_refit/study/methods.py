@@ -146,9 +146,10 @@ def choose_methods(
     Parameters
     ----------
     names : sequence of str
-        Keys of `METHODS`, or ``refit-NAME`` of one of the presets.
+        Keys of `METHODS`, or ``refit-NAME`` and ``fsss-NAME`` of one of the presets.
     presets : mapping of str to RefitParams, optional
-        Further presets by name: each is a method ``refit-NAME``.
+        Further presets by name: each is a method ``refit-NAME``. With its masks a segmentation network is trained if
+        ``fsss-NAME`` is asked for.
     base : RefitParams, optional
         What all others use; the default preset when left out.
 
@@ -169,26 +170,38 @@ def choose_methods(
     base = base or RefitParams()
     known = dict(METHODS)
     for name, params in (presets or {}).items():
-        key = name if name.startswith("refit-") else f"refit-{name}"
-        if key in METHODS:
-            raise ValueError(f"a preset must not be called {name!r}: the method {key!r} is another one")
-        title = f"ReFit, {name.removeprefix('refit-')}"
+        short = name.removeprefix("refit-")
+        for key in (f"refit-{short}", f"fsss-{short}"):
+            if key in METHODS:
+                raise ValueError(f"a preset must not be called {name!r}: the method {key!r} is another one")
         about = f"{_CAM}, fitted to clusters with the parameters of {name}."
-        known[key] = Method(key, title, about, "refit", "classifier", params=params, preset=name)
-    wanted = {*ALWAYS, *(key for key in known if key not in METHODS)}
+        fitted = Method(
+            f"refit-{short}", f"ReFit, {short}", about, "refit", "classifier", params=params, preset=name
+        )
+        about = f"A segmentation network trained on the masks that ReFit makes of the training images with {name}."
+        trained = Method(
+            f"fsss-{short}",
+            f"FSSS on ReFit's labels, {short}",
+            about,
+            "fsss",
+            "classifier",
+            labels="refit",
+            params=params,
+            preset=name,
+        )
+        known |= {fitted.key: fitted, trained.key: trained}
+    wanted = {*ALWAYS, *(key for key in known if key not in METHODS and known[key].kind == "refit")}
     for name in names:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=2)
             hint = f"did you mean {' or '.join(near)}?" if near else f"there are: {', '.join(known)}"
             raise ValueError(f"unknown method {name!r}; {hint}")
         wanted |= {name, *COMPANIONS.get(name, ())}
-    order = [*known]
-    if "refit-tuned" in order:
-        # Presets beside the default one.
-        own = [key for key in order if key not in METHODS]
-        order = [key for key in order if key in METHODS]
-        place = order.index("refit-tuned") + 1
-        order[place:place] = own
+    # Presets beside the default one.
+    order = [*METHODS]
+    for kind, before in (("refit", "refit-tuned"), ("fsss", "fsss")):
+        place = order.index(before) + 1
+        order[place:place] = [key for key in known if key not in METHODS and known[key].kind == kind]
     return tuple(
         known[key] if key not in METHODS else _filled(known[key], base) for key in order if key in wanted
     )

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from napari_refit.declare import subgroups
 from napari_refit.io.datasets import Dataset, Fold, image_labels, training_set
 from napari_refit.io.sidecar import file_checksum, sidecar_path
+from napari_refit.learn.places import round_paths, state_path
 from napari_refit.learn.settings import TrainingParams
 from napari_refit.learn.splits import Split, split_cases
 from napari_refit.recipe import RefitParams, digest
@@ -20,6 +21,7 @@ from napari_refit.study.store import Store, make_key
 
 if TYPE_CHECKING:
     from napari_refit.learn.files import Callbacks
+    from napari_refit.learn.fsss.pseudo import PseudoLabels
 
 TWO_MODALITIES = "two-modalities"
 
@@ -96,12 +98,12 @@ class Stage:
         Cancelled
             If asked to stop; the next run goes on after the last whole epoch.
         """
-        from napari_refit.learn.files import Callbacks, state_path
+        from napari_refit.learn.files import Callbacks
 
         if self.there():
             return self.checkpoint
         key, started = self.key(), time.perf_counter()
-        begun, stopped = self.store.has(self._begun, key), state_path(self.checkpoint).exists()
+        begun, stopped = self.store.has(self._begun, key), self.stopped()
         report = self.report() if begun and not stopped else {}
         # A whole report without a state: stopped between the training's last file and the note that it is done.
         if not self._is_whole(report.get("checksum")):
@@ -122,6 +124,10 @@ class Stage:
         content = {"checksum": report["checksum"], "seconds": seconds, **self.remembered(report)}
         self.store.save_json(self._done, key, content, about)
         return self.checkpoint
+
+    def stopped(self) -> bool:
+        """Whether a training was stopped that can go on."""
+        return state_path(self.checkpoint).exists()
 
     def train(self, resume: bool, listener: Listener, callbacks: Callbacks) -> dict[str, Any]:
         """Write the checkpoint and its report, and return this."""
@@ -216,46 +222,62 @@ class FsssTraining(Stage):
         made = () if self.model is None else (self.model.checksum, self.refit and self.refit.used())
         return make_key(super().key(), self.labels, *made)
 
+    def relevant_params(self) -> dict[str, Any]:
+        """Without what is of pseudo-labels alone, where there are none."""
+        from napari_refit.learn.fsss.params import LabellingParams
+
+        others = set(LabellingParams.model_fields) if self.labels == "truth" else None
+        found: dict[str, Any] = self.params.model_dump(exclude=others)
+        return found
+
+    def stopped(self) -> bool:
+        """Whether a training was stopped that can go on, in a round or between two."""
+        *before, last = round_paths(self.checkpoint, self.params.rounds)
+        return state_path(last).exists() or any(path.exists() or state_path(path).exists() for path in before)
+
     def train(self, resume: bool, listener: Listener, callbacks: Callbacks) -> dict[str, Any]:
-        """See `napari_refit.learn.fsss.files.train_fsss_to_file`."""
+        """See `napari_refit.learn.fsss.rounds.train_on_pseudo_labels`, and for masks `train_fsss_to_file`."""
         from napari_refit.learn.fsss.files import train_fsss_to_file
         from napari_refit.learn.fsss.pixels import DatasetPixels
-        from napari_refit.learn.fsss.pseudo import pseudo_labels
+        from napari_refit.learn.fsss.rounds import train_on_pseudo_labels
 
-        samples: Any
+        labels = image_labels(self.dataset)
+        split = self.split_of([row.case for row in labels.rows])
+        how: dict[str, Any] = {
+            "split": split,
+            "device": self.device,
+            "resume": resume,
+            "overwrite": not resume,
+        }
         if self.labels == "truth":
             samples = DatasetPixels(self.dataset)
-            cases = [row.case for row in image_labels(self.dataset).rows]
-        else:
-            labels = image_labels(self.dataset)
-            found = pseudo_labels(
-                training_set(self.dataset, labels),
-                self.model,
-                self.refit,
-                "cam" if self.labels == "cam" else "refit",
-                source=f"{self.dataset.declaration.name}: {self.dataset.root.name}",
-                device=self.device,
-                cache=self.store.folder / "labels" / self.name,
-                progress=listener.progress,
-                cancelled=listener.cancelled,
+            return train_fsss_to_file(samples, self.params, self.checkpoint, callbacks=callbacks, **how)
+
+        def tell(number: int, found: PseudoLabels) -> None:
+            why = "".join(f"; {count}: {reason}" for reason, count in found.counts.items() if count)
+            listener.tell(
+                f"{self.name}: round {number} of {self.params.rounds}, {len(found.samples)} of {len(labels.rows)} "
+                f"images used{why}"
             )
-            samples = found.samples
-            cases = [labels.rows[number].case for number in found.kept]
-        return train_fsss_to_file(
-            samples,
-            self.params,
+
+        return train_on_pseudo_labels(
+            training_set(self.dataset, labels),
+            self.model,
             self.checkpoint,
-            split=self.split_of(cases),
-            device=self.device,
-            resume=resume,
-            overwrite=not resume,
+            self.refit,
+            self.params,
+            "cam" if self.labels == "cam" else "refit",
+            source=f"{self.dataset.declaration.name}: {self.dataset.root.name}",
+            cache=self.store.folder / "labels" / self.name,
             callbacks=callbacks,
+            tell=tell,
+            **how,
         )
 
     def remembered(self, report: dict[str, Any]) -> dict[str, Any]:
-        """How many images were left out, and why."""
+        """How many images were left out in the last round, and why; and what came out of each round."""
         labels = (report.get("data") or {}).get("labels") or {}
-        return {"left_out": labels.get("left_out") or {}}
+        return {"left_out": labels.get("left_out") or {}, "rounds": report.get("rounds") or []}
 
 
 def learner_params(

@@ -19,8 +19,9 @@ from napari_refit import Refit, RefitParams
 from napari_refit.cam.classifier import Classifier
 from napari_refit.errors import Cancelled
 from napari_refit.io.datasets import Dataset, MaskFiles, Preparation, find_dataset, image_labels, training_set
-from napari_refit.learn.fsss.params import FsssParams
-from napari_refit.learn.fsss.pseudo import DENIED, EMPTY, LACKING, judge, pseudo_labels
+from napari_refit.learn.fsss.certainty import agreement, soft_labels
+from napari_refit.learn.fsss.params import FsssParams, LabellingParams
+from napari_refit.learn.fsss.pseudo import DENIED, DOUBTFUL, EMPTY, LACKING, judge, pseudo_labels
 from napari_refit.learn.fsss.training import train_fsss
 from napari_refit.params import IntensityParams
 
@@ -63,6 +64,7 @@ def classifier(
 # As the pictures are: 0 black, 255 white, so that the image's values are its grey values.
 WINDOW = IntensityParams(mode="window", window_level=127.5, window_width=255)
 PARAMS = RefitParams(intensity=WINDOW, threshold=0.5, n_segments=60)
+ALL = LabellingParams(doubtful_share=0)
 
 
 @pytest.fixture
@@ -112,9 +114,11 @@ def benign_normal(root: Path) -> Dataset:
 def test_each_rule_on_an_image_of_its_own(busi: Path) -> None:
     dataset = benign_normal(busi)
     training = training_set(dataset, image_labels(dataset))
-    found = pseudo_labels(training, classifier(), PARAMS, intensity=WINDOW, source="here", device="cpu")
+    found = pseudo_labels(
+        training, classifier(), PARAMS, settings=ALL, intensity=WINDOW, source="here", device="cpu"
+    )
     assert found.left_out == {"benign (3)": EMPTY, "normal (3)": DENIED}
-    assert found.counts == {EMPTY: 1, DENIED: 1, LACKING: 0}
+    assert found.counts == {EMPTY: 1, DENIED: 1, LACKING: 0, DOUBTFUL: 0}
     samples = found.samples
     assert samples.names == ["benign (1)", "benign (2)", "normal (1)", "normal (2)"]
     assert [training.labels.rows[k].case for k in found.kept] == samples.names
@@ -136,10 +140,39 @@ def test_the_image_level_label_is_the_gate_whatever_the_preset_says(busi: Path) 
     training = training_set(dataset, image_labels(dataset))
     for gate, classes in (("off", ("predicted",)), ("positive", ("background",))):
         params = PARAMS.replace(**{"cam.gate": gate, "cam.classes": classes})
-        never = pseudo_labels(training, classifier(believes=0), params, device="cpu")
-        assert never.counts == {EMPTY: 1, DENIED: 0, LACKING: 0}
-        always = pseudo_labels(training, classifier(believes=1), params, device="cpu")
-        assert always.counts == {EMPTY: 1, DENIED: 2, LACKING: 0}
+        never = pseudo_labels(training, classifier(believes=0), params, settings=ALL, device="cpu")
+        assert never.counts == {EMPTY: 1, DENIED: 0, LACKING: 0, DOUBTFUL: 0}
+        always = pseudo_labels(training, classifier(believes=1), params, settings=ALL, device="cpu")
+        assert always.counts == {EMPTY: 1, DENIED: 2, LACKING: 0, DOUBTFUL: 0}
+
+
+def test_false_alarms_may_be_background_as_it_is_known_that_nothing_is_there(busi: Path) -> None:
+    dataset = benign_normal(busi)
+    training = training_set(dataset, image_labels(dataset))
+    settings = LabellingParams(doubtful_share=0, contradicted="background")
+    found = pseudo_labels(training, classifier(believes=1), PARAMS, settings=settings, device="cpu")
+    assert found.left_out == {"benign (3)": EMPTY}
+    for k, name in enumerate(found.samples.names):
+        if name.startswith("normal"):
+            assert not found.samples.label_map(k).any()
+            assert not found.samples.soft_label(k).any()
+
+
+def test_images_in_doubt_are_left_out_and_named(busi: Path) -> None:
+    dataset = benign_normal(busi)
+    training = training_set(dataset, image_labels(dataset))
+    every = pseudo_labels(training, classifier(), PARAMS, settings=ALL, device="cpu")
+    assert set(every.agreements) == {"benign (1)", "benign (2)", "normal (3)"}
+    # The paler square responds by 0.59 at a threshold of 0.5, the brighter one by 0.9.
+    assert every.agreements["benign (1)"] > 0.9 > every.agreements["benign (2)"]
+    half = pseudo_labels(
+        training, classifier(), PARAMS, settings=LabellingParams(doubtful_share=0.5), device="cpu"
+    )
+    assert half.left_out == {"benign (2)": DOUBTFUL, "benign (3)": EMPTY, "normal (3)": DENIED}
+    assert half.samples.labelling["left_out"] == {DOUBTFUL: 1, EMPTY: 1, DENIED: 1}
+    assert half.agreements == every.agreements
+    # Images that are known to show nothing are certain.
+    assert [name for name in half.samples.names if name.startswith("normal")] == ["normal (1)", "normal (2)"]
 
 
 def test_judging() -> None:
@@ -165,7 +198,7 @@ def test_a_slice_gets_the_mask_that_it_is_refined_to(
     training = training_set(dataset, image_labels(dataset))
     params = RefitParams(threshold=0.6, n_segments=20).replace(**changes)
     model = classifier(("background", "tumour"))
-    found = pseudo_labels(training, model, params, labels, device="cpu")  # type: ignore[arg-type]
+    found = pseudo_labels(training, model, params, labels, settings=ALL, device="cpu")  # type: ignore[arg-type]
     assert len(found.samples) + len(found.left_out) == 36
     n_shown = 0
     for case in dataset.cases:
@@ -179,6 +212,13 @@ def test_a_slice_gets_the_mask_that_it_is_refined_to(
             expected = result.mask if labels == "refit" else result.cam_mask
             np.testing.assert_array_equal(found.samples.label_map(k), expected if row.labels[0] else 0)
             np.testing.assert_allclose(found.samples.image(k), result.image, atol=1e-6)
+            if row.labels[0]:
+                values = result.fitted if labels == "refit" else result.response
+                soft = soft_labels(values, (expected > 0).astype(np.uint8), 0.6, 4.0)
+                np.testing.assert_array_equal(found.samples.soft_label(k), soft)
+                assert found.agreements[name] == agreement(soft, (expected > 0).astype(np.uint8))
+            else:
+                assert not found.samples.soft_label(k).any()
             n_shown += bool(row.labels[0])
     assert n_shown == 12
 
@@ -195,7 +235,7 @@ def test_two_classes_by_name(tmp_path: Path) -> None:
     training = training_set(dataset, image_labels(dataset))
     model = classifier(("Tumour", "background", "CYST"), believes=0)
     model.background, model.module.n_classes = 1, 3
-    found = pseudo_labels(training, model, PARAMS, device="cpu").samples
+    found = pseudo_labels(training, model, PARAMS, settings=ALL, device="cpu").samples
     values = {name: np.unique(found.label_map(k)).tolist() for k, name in enumerate(found.names)}
     assert found.classes == ("cyst", "tumour")
     assert values == {"cyst/1": [0, 1], "tumour/1": [0, 2], "normal/1": [0]}
@@ -206,7 +246,7 @@ def test_two_classes_by_name(tmp_path: Path) -> None:
 def test_a_single_class_may_have_another_name(busi: Path) -> None:
     dataset = benign_normal(busi)
     training = training_set(dataset, image_labels(dataset))
-    found = pseudo_labels(training, classifier(("background", "lesion")), PARAMS, device="cpu")
+    found = pseudo_labels(training, classifier(("background", "lesion")), PARAMS, settings=ALL, device="cpu")
     assert found.samples.classes == ("benign",)
     assert found.samples.label_map(0).max() == 1
 
@@ -217,7 +257,7 @@ def test_what_is_kept_on_disk_is_used_again_and_only_for_the_same(busi: Path, tm
     folder = tmp_path / "kept" / "labels"
 
     def maps(model: Classifier, params: RefitParams = PARAMS, labels: str = "refit") -> list[np.ndarray]:
-        found = pseudo_labels(training, model, params, labels, device="cpu", cache=folder)  # type: ignore[arg-type]
+        found = pseudo_labels(training, model, params, labels, settings=ALL, device="cpu", cache=folder)  # type: ignore[arg-type]
         return [found.samples.label_map(k) for k in range(len(found.samples))]
 
     first = classifier()
@@ -301,7 +341,7 @@ def test_bad_requests(busi: Path) -> None:
         (
             lambda: pseudo_labels(training, classifier(), PARAMS.replace(threshold=1.0), device="cpu"),
             ValueError,
-            "has a pseudo-label to train on",
+            r"has a pseudo-label to train on \(.*is empty.*: 3\)",
         ),
         (lambda: pseudo_labels(training, classifier(), cancelled=lambda: True), Cancelled, "stopped"),
         (lambda: pseudo_labels(training, "no-such.safetensors"), OSError, "no such file"),

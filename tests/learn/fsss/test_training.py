@@ -111,6 +111,75 @@ def test_going_on_gives_what_an_unbroken_training_gives(
     assert figures[0] == figures[1]
 
 
+class SoftPixels(ArrayPixels):
+    """Certain of every pixel, or of as much as it is told."""
+
+    sure = 255
+
+    def soft_label(self, index: int) -> np.ndarray:
+        labels = self.label_map(index)
+        return np.stack([self.sure * (labels == k) for k in range(1, len(self.classes) + 1)]).astype(np.uint8)
+
+
+def soft_pixels(samples: ArrayPixels, sure: int = 255) -> SoftPixels:
+    found = SoftPixels(samples._images, samples._maps, samples.classes, samples.patients)
+    found.sure = sure
+    return found
+
+
+def test_soft_labels_are_learned_where_there_are_any_and_wanted(pixels: Pixels, quick: Quick) -> None:
+    new = pixels(12, seed=9)
+    images, truth = [new.image(k) for k in range(12)], np.array([new.label_map(k) for k in range(12)]) == 1
+    chances = {}
+    for targets in ("soft", "hard"):
+        samples = soft_pixels(pixels(48), 204)
+        result = train_fsss(samples, quick(epochs=10, targets=targets), device="cpu")
+        assert dice(np.array(segment(result.classifier, images)) == 1, truth) > 0.8
+        assert ("soft labels" in result.report["data"]["checksums"]) == (targets == "soft")
+        chances[targets] = response_maps(result.classifier, np.stack(images))[:, 0][truth].mean()
+    # A network that learns from labels that are four fifths certain becomes no more certain than they are.
+    assert chances["soft"] < 0.84 < chances["hard"]
+
+
+def test_going_on_with_soft_labels_gives_the_same_and_with_others_is_refused(
+    pixels: Pixels, quick: Quick, tmp_path: Path
+) -> None:
+    state, epochs = tmp_path / "state.pt", []
+    whole = train_fsss(soft_pixels(pixels(), 200), quick(), device="cpu")
+    with pytest.raises(Cancelled):
+        train_fsss(
+            soft_pixels(pixels(), 200),
+            quick(),
+            device="cpu",
+            state=state,
+            on_epoch=epochs.append,
+            cancelled=lambda: len(epochs) == 1,
+        )
+    with pytest.raises(ReadError, match="soft labels"):
+        train_fsss(soft_pixels(pixels(), 201), quick(), device="cpu", resume_from=state)
+    again = train_fsss(soft_pixels(pixels(), 200), quick(), device="cpu", resume_from=state)
+    assert same(whole, again)
+
+
+def test_bad_soft_labels_are_named(pixels: Pixels, quick: Quick) -> None:
+    class Bad(SoftPixels):
+        wrong: Any = None
+
+        def soft_label(self, index: int) -> np.ndarray:
+            return self.wrong if index == 2 else super().soft_label(index)
+
+    samples = pixels(n_classes=2)
+    for wrong, words in (
+        (np.zeros((1, 32, 32), np.uint8), r"image 2: a soft label must be uint8 of shape \(2, H, W\)"),
+        (np.zeros((2, 32, 32)), "image 2: a soft label must be uint8"),
+        (np.full((2, 32, 32), 200, np.uint8), "image 2: the classes of a soft label sum up to 400 of 255"),
+    ):
+        bad = Bad(samples._images, samples._maps, samples.classes)
+        bad.wrong = wrong
+        with pytest.raises(ValueError, match=words):
+            train_fsss(bad, quick(), device="cpu")
+
+
 def test_going_on_with_other_labels_is_refused(pixels: Pixels, quick: Quick, tmp_path: Path) -> None:
     state = tmp_path / "state.pt"
     train_fsss(pixels(), quick(epochs=1), device="cpu", state=state)

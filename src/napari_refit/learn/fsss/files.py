@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ def train_fsss_to_file(
     resume: bool = False,
     overwrite: bool = False,
     callbacks: Callbacks | None = None,
+    names: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Train and write the checkpoint.
 
@@ -36,6 +38,8 @@ def train_fsss_to_file(
         Who is trained on and who is not; by default patients are split as ``params`` say.
     device, resume, overwrite, callbacks
         As of `napari_refit.learn.files.train_to_file`.
+    names : mapping, optional
+        More that only the file of the report says.
 
     Returns
     -------
@@ -61,5 +65,5 @@ def train_fsss_to_file(
         answer,
         resume=resume,
         callbacks=callbacks or Callbacks(),
-        names={"left_out": getattr(samples, "left_out", {})},
+        names={"left_out": getattr(samples, "left_out", {}), **(names or {})},
     )

@@ -11,13 +11,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from napari_refit.learn.fsss.certainty import EVERYTHING
 from napari_refit.learn.fsss.params import FsssParams
 
 Loss = Callable[[Tensor, Tensor], Tensor]
+# As MONAI's Dice has it, so that both losses agree where labels are certain.
+_SMOOTH = 1e-5
+# An image shows a class that has a pixel of at least an even chance.
+_SHOWN = 0.5
 
 
 def make_loss(params: FsssParams) -> Loss:
-    """Dice of the foreground over the whole batch, so that images without any count rightly, and cross-entropy.
+    """Dice of the foreground, and cross-entropy.
+
+    Over the whole batch, images without any foreground count in the Dice too; over images they do not.
 
     Parameters
     ----------
@@ -30,6 +37,8 @@ def make_loss(params: FsssParams) -> Loss:
     """
     from monai.losses.dice import DiceCELoss
 
+    if params.dice_over == "image":
+        return _of_certain(make_soft_loss(params))
     both = DiceCELoss(
         include_background=False,
         to_onehot_y=True,
@@ -44,6 +53,72 @@ def make_loss(params: FsssParams) -> Loss:
         return value
 
     return loss
+
+
+def make_soft_loss(params: FsssParams) -> Loss:
+    """The same with labels that are probabilities, each pixel weighted by how certain it is.
+
+    The Dice is the semimetric of Wang et al.: that of `make_loss` where labels are certain, and else least where the
+    network's probabilities are the labels', which the usual product is not.
+
+    Parameters
+    ----------
+    params : FsssParams
+        ``certainty_weight`` says how much less an uncertain pixel counts.
+
+    Returns
+    -------
+    callable
+        Takes scores (N, K + 1, H, W) and probabilities (N, K, H, W) in 255ths, of the classes without the background
+        (see `napari_refit.learn.fsss.certainty.soft_labels`).
+
+    References
+    ----------
+    Wang, Popordanoska, Bertels, Lemmens, Blaschko, "Dice semimetric losses: optimizing the Dice score with soft
+    labels", MICCAI 2023, arXiv:2303.16296.
+    """
+
+    def loss(scores: Tensor, soft: Tensor) -> Tensor:
+        wanted = with_background(soft)
+        leading = wanted.topk(2, dim=1).values
+        weights = 1 - params.certainty_weight * (1 - (leading[:, 0] - leading[:, 1]))
+        found = scores.log_softmax(1)
+        surprise = -(wanted * found).sum(1)
+        entropy = (weights * surprise).sum() / weights.sum().clamp_min(_SMOOTH)
+        chances, wanted, shares = found.exp()[:, 1:], wanted[:, 1:], weights[:, None]
+        axes = (0, 2, 3) if params.dice_over == "batch" else (2, 3)
+        both = (shares * (chances + wanted - (chances - wanted).abs())).sum(axes)
+        total = (shares * (chances + wanted)).sum(axes)
+        lost = 1 - (both + _SMOOTH) / (total + _SMOOTH)
+        if params.dice_over == "image":
+            shown = (wanted.amax((2, 3)) >= _SHOWN).to(lost.dtype)
+            lost = (lost * shown).sum() / shown.sum().clamp_min(1)
+        value: Tensor = entropy + params.dice_weight * lost.mean()
+        return value
+
+    return loss
+
+
+def _of_certain(soft_loss: Loss) -> Loss:
+    """A loss of soft labels as one of labels (N, H, W)."""
+
+    def loss(scores: Tensor, labels: Tensor) -> Tensor:
+        classes = torch.arange(1, scores.shape[1], device=labels.device)[:, None, None]
+        return soft_loss(scores, EVERYTHING * (labels[:, None] == classes).byte())
+
+    return loss
+
+
+def with_background(soft: Tensor) -> Tensor:
+    """Probabilities (N, K + 1, H, W) of background and classes, from those of the classes in 255ths.
+
+    Examples
+    --------
+    >>> with_background(torch.tensor([[[[0, 51, 255]]]], dtype=torch.uint8))[0, :, 0].tolist()
+    [[1.0, 0.8..., 0.0], [0.0, 0.2..., 1.0]]
+    """
+    chances = soft.float() / EVERYTHING
+    return torch.cat([1 - chances.sum(1, keepdim=True), chances], dim=1)
 
 
 def overlaps(scores: Tensor, labels: Tensor) -> NDArray[np.int64]:

@@ -9,9 +9,10 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from napari_refit.declare import Parameters, declarations, number, option
+from napari_refit.learn.places import MOST_ROUNDS
 from napari_refit.learn.settings import TrainingParams
 
-__all__ = ["FsssParams"]
+__all__ = ["FsssParams", "LabellingParams"]
 
 _TRAINING = {item.name: item for item in declarations(TrainingParams)}
 
@@ -28,7 +29,69 @@ def _as_in_training(name: str, **changes: Any) -> Any:
     )
 
 
-class FsssParams(Parameters):
+class LabellingParams(Parameters):
+    """How pseudo-labels are made and used."""
+
+    targets: Literal["soft", "hard"] = option(
+        "soft",
+        title="Pseudo-labels",
+        help="soft: each pixel's label is as certain as the fit is of it; hard: the mask. Reference masks are hard.",
+    )
+    sharpness: float = number(
+        0.0,
+        0.0,
+        20.0,
+        step=0.5,
+        title="Sharpness of soft labels",
+        help="How quickly a label becomes certain as the fitted response leaves the threshold: a factor of its "
+        "log-odds. 0: what suits the fit, 1 for appearance, whose response is a probability already, and 4 for others.",
+        advanced=True,
+    )
+    certainty_weight: float = number(
+        1.0,
+        0.0,
+        1.0,
+        step=0.1,
+        title="Weight by certainty",
+        help="How much less a pixel of a soft label counts the less certain it is. 0: all count alike; "
+        "1: one with an even chance does not count.",
+    )
+    doubtful_share: float = number(
+        0.25,
+        0.0,
+        0.9,
+        step=0.05,
+        title="Images in doubt",
+        help="Share of the images with a mask that are left out: those whose mask can expect the lowest Dice by the "
+        "fit's own certainty.",
+    )
+    contradicted: Literal["left out", "background"] = option(
+        "left out",
+        title="False alarms",
+        help="What becomes of an image that is known to show nothing, if the classifier says otherwise and a mask "
+        "comes of it: left out, or background like the others.",
+    )
+    rounds: int = number(
+        1,
+        1,
+        MOST_ROUNDS,
+        step=1,
+        title="Rounds",
+        help="2 or more: the network's own response to the training images is fitted for the labels of the next "
+        "training, and so on. Not with reference masks.",
+    )
+    network_threshold: float = number(
+        0.5,
+        0.02,
+        0.98,
+        step=0.01,
+        title="Threshold of later rounds",
+        help="Threshold, and start level, of the fit on the network's own response, which is a probability.",
+        advanced=True,
+    )
+
+
+class FsssParams(LabellingParams):
     """How a segmentation network is trained from label maps."""
 
     network: Literal["efficientnet-lite0", "unet"] = option(
@@ -59,7 +122,13 @@ class FsssParams(Parameters):
         100.0,
         step=0.25,
         title="Weight of Dice",
-        help="Of the Dice loss over a whole batch, against the cross-entropy of its pixels.",
+        help="Of the Dice loss, against the cross-entropy of the pixels.",
+    )
+    dice_over: Literal["batch", "image"] = option(
+        "batch",
+        title="Dice over",
+        help="batch: one Dice of all its pixels, in which large objects count most; image: the mean Dice of the images "
+        "that show something, in which a small object counts as much as a large one.",
     )
     optimiser: Literal["adamw", "sgd"] = _as_in_training("optimiser")
     learning_rate: float = _as_in_training("learning_rate", default=2e-3)

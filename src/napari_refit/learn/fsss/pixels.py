@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,15 @@ class PixelSamples(Protocol):
 
     def label_map(self, index: int, /) -> NDArray[np.uint8]:
         """Its labels, (H, W): 0 background, k + 1 the k-th class."""
+        ...
+
+
+@runtime_checkable
+class SoftPixelSamples(PixelSamples, Protocol):
+    """Pixel samples that know how certain each label is."""
+
+    def soft_label(self, index: int, /) -> NDArray[np.uint8]:
+        """Probabilities of the classes in 255ths, (K, H, W); what is missing to 255 is the background's."""
         ...
 
 

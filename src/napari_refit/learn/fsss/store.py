@@ -14,7 +14,8 @@ from torch.nn import functional
 
 from napari_refit.errors import Cancelled
 from napari_refit.learn.feeding import Progress
-from napari_refit.learn.fsss.pixels import MOST_CLASSES, PixelSamples
+from napari_refit.learn.fsss.certainty import EVERYTHING
+from napari_refit.learn.fsss.pixels import MOST_CLASSES, PixelSamples, SoftPixelSamples
 
 
 class LabelStore:
@@ -88,6 +89,83 @@ class LabelStore:
         if labels.shape != (self.size, self.size):
             values = functional.interpolate(values, (self.size, self.size), mode="nearest-exact")
         return values[0, 0]
+
+
+class SoftStore:
+    """The soft label of every image, resized to the network's input: in memory as far as they fit.
+
+    Parameters
+    ----------
+    samples : SoftPixelSamples
+    size : int
+        Side of the square, px.
+    limit : int
+        Bytes that may be kept; beyond, they are read again.
+    progress, cancelled
+        Plain callbacks.
+
+    Attributes
+    ----------
+    checksum : str
+        ``"sha256:..."`` of all resized soft labels.
+
+    Raises
+    ------
+    ValueError
+        If a soft label has a wrong shape or type, or its probabilities are more than the whole; it is named.
+    """
+
+    def __init__(
+        self,
+        samples: SoftPixelSamples,
+        size: int,
+        limit: int = 1 << 30,
+        progress: Progress | None = None,
+        cancelled: Callable[[], bool] | None = None,
+    ) -> None:
+        self._samples, self.size = samples, size
+        count, classes = len(samples), len(samples.classes)
+        fitting = min(count, limit // (classes * size * size))
+        self._kept = torch.empty((fitting, classes, size, size), dtype=torch.uint8)
+        digest = hashlib.sha256(repr(samples.classes).encode())
+        for index in range(count):
+            if cancelled is not None and cancelled():
+                raise Cancelled("stopped while reading the soft labels")
+            if progress is not None:
+                progress(index, count, f"reading the soft labels of {samples.names[index]}")
+            resized = self._resized(index)
+            digest.update(resized.numpy().tobytes())
+            if index < fitting:
+                self._kept[index] = resized
+        self.checksum = f"sha256:{digest.hexdigest()}"
+
+    def batch(self, indices: Sequence[int] | NDArray[np.int64]) -> Tensor:
+        """Some soft labels as uint8 (N, K, size, size)."""
+        found = [
+            self._kept[index] if index < len(self._kept) else self._resized(index)
+            for index in map(int, indices)
+        ]
+        return torch.stack(found)
+
+    def _resized(self, index: int) -> Tensor:
+        values = torch.from_numpy(checked_soft_label(self._samples, index))[None]
+        if values.shape[2:] != (self.size, self.size):
+            values = functional.interpolate(values, (self.size, self.size), mode="nearest-exact")
+        return values[0]
+
+
+def checked_soft_label(samples: SoftPixelSamples, index: int) -> NDArray[np.uint8]:
+    """One soft label; refused with its name if it is none."""
+    soft, name, classes = np.array(samples.soft_label(index)), samples.names[index], len(samples.classes)
+    if soft.ndim != 3 or soft.dtype != np.uint8 or len(soft) != classes:
+        raise ValueError(
+            f"{name}: a soft label must be uint8 of shape ({classes}, H, W), got {soft.dtype} of {soft.shape}"
+        )
+    highest = int(soft.sum(axis=0, dtype=np.int64).max(initial=0))
+    # Each class is rounded by itself.
+    if highest > EVERYTHING + classes:
+        raise ValueError(f"{name}: the classes of a soft label sum up to {highest} of {EVERYTHING}")
+    return soft
 
 
 def checked_labels(samples: PixelSamples, index: int) -> NDArray[np.uint8]:

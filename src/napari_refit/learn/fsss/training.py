@@ -18,10 +18,10 @@ from napari_refit.learn.epochs import describe_machine, run_epochs
 from napari_refit.learn.feeding import ImageStore, Progress, count_channels
 from napari_refit.learn.fsss.loss import dice_of, dice_summary
 from napari_refit.learn.fsss.params import FsssParams
-from napari_refit.learn.fsss.pixels import PixelSamples
+from napari_refit.learn.fsss.pixels import PixelSamples, SoftPixelSamples
 from napari_refit.learn.fsss.run import FsssRun
 from napari_refit.learn.fsss.starting import start_network
-from napari_refit.learn.fsss.store import Imagewise, LabelStore, check_pixel_samples
+from napari_refit.learn.fsss.store import Imagewise, LabelStore, SoftStore, check_pixel_samples
 from napari_refit.learn.optimising import precision
 from napari_refit.learn.reporting import Trained, described, part_summary
 from napari_refit.learn.reproducible import enough_memory, mixed, reproducible
@@ -70,7 +70,8 @@ def train_fsss(
     Parameters
     ----------
     samples : PixelSamples
-        Images, label maps, patients; for instance what `napari_refit.learn.fsss.pseudo.pseudo_labels` makes.
+        Images, label maps, patients; for instance what `napari_refit.learn.fsss.pseudo.pseudo_labels` makes. Soft
+        labels are learned where there are any (`SoftPixelSamples`) and ``params`` do not say otherwise.
     params : FsssParams, optional
     device, split, state, resume_from, progress, cancelled
         As of `napari_refit.learn.training.train`. The weights after resuming are those of an unbroken training.
@@ -116,8 +117,11 @@ def train_fsss(
         torch.manual_seed(mixed(params.seed, 0))
         start = start_network(params, len(samples.classes) + 1, channels)
         images = ImageStore(imagewise, params.input_size, channels, limit, progress, cancelled)
+        soft = None
+        if params.targets == "soft" and isinstance(samples, SoftPixelSamples):
+            soft = SoftStore(samples, params.input_size, limit, progress, cancelled)
         machine = describe_machine(where, threads, dtype)
-        run = FsssRun(imagewise, params, split, images, labels, start, where, dtype, machine)
+        run = FsssRun(imagewise, params, split, images, labels, start, where, dtype, machine, soft)
         run_epochs(run, before, resume_from, state, progress, cancelled, on_epoch)
         return _result(run, samples)
 
