@@ -260,6 +260,11 @@ def test_hard_labels_and_soft_ones_differ_and_the_graph_cut_makes_either(
         assert ("soft labels" in report["data"]["checksums"]) == (targets == "soft")
         made[targets] = states(out, 1)
     assert not same(made["soft"], made["hard"])
+    scaled = pipeline.replace(**{"intensity.floor": 0.3, "cam.scales": (0.5, 1.0)})
+    later = params_of_round(scaled, quick(), 2)
+    assert (later.intensity, later.cam.scales) == (RefitParams().intensity, (1.0,))
+    assert params_of_round(scaled, quick(), 2, scaled.intensity).intensity.floor == 0.3
+    assert params_of_round(scaled, quick(), 1) == scaled
     later = params_of_round(pipeline, quick(network_threshold=0.45), 2)
     assert (later.fit_params.threshold, later.fit_params.start) == (0.45, 0.45)
 

@@ -105,7 +105,10 @@ def train_on_pseudo_labels(
     rows: list[dict[str, Any]] = []
     report: dict[str, Any] = {}
     for number, path in enumerate(paths, start=1):
-        how, made_from = params_of_round(pipeline, params, number), labels if number == 1 else "refit"
+        how, made_from = (
+            params_of_round(pipeline, params, number, intensity),
+            labels if number == 1 else "refit",
+        )
         settings = params if number == 1 else params.model_copy(update={"contradicted": "background"})
         facts = (number, params, how.used(), made_from, classifier.checksum, known.facts(whole), intensity)
         key = digest(*facts)
@@ -164,7 +167,9 @@ def _summary(number: int, path: Path, report: Mapping[str, Any]) -> dict[str, An
     }
 
 
-def params_of_round(pipeline: RefitParams, params: FsssParams, number: int) -> RefitParams:
+def params_of_round(
+    pipeline: RefitParams, params: FsssParams, number: int, intensity: IntensityParams | None = None
+) -> RefitParams:
     """How the labels of a round are made.
 
     Parameters
@@ -176,17 +181,23 @@ def params_of_round(pipeline: RefitParams, params: FsssParams, number: int) -> R
         response is a probability, and not scaled to the full range as a CAM is.
     number : int
         From 1.
+    intensity : IntensityParams, optional
+        How the network's images are scaled, by default as the default preset says.
 
     Returns
     -------
     RefitParams
-        In later rounds the network sees the image as it is and mirrored, at one scale.
+        In later rounds the network sees the image as it was trained on, and mirrored, at one scale.
     """
     if number == 1:
         return pipeline
     cam = CamParams(smoothing="mirror", batch_size=pipeline.cam.batch_size)
     names = [name for name in ("threshold", "start") if name in type(pipeline.fit_params).model_fields]
-    return pipeline.replace(cam=cam, **{f"{pipeline.fit}.{name}": params.network_threshold for name in names})
+    return pipeline.replace(
+        cam=cam,
+        intensity=intensity or IntensityParams(),
+        **{f"{pipeline.fit}.{name}": params.network_threshold for name in names},
+    )
 
 
 class _Known:
