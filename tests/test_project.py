@@ -29,6 +29,7 @@ FACES = (
     "widgets",
     "cli.py",
     "cli_evaluate.py",
+    "cli_evaluate_tables.py",
     "cli_fsss.py",
     "cli_reproduce.py",
     "cli_shared.py",

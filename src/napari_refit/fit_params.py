@@ -257,7 +257,7 @@ class FinishParams(Parameters):
 class HintParams(Parameters):
     """How the mask follows what is drawn by hand, whatever the fit."""
 
-    reach: float = number(
+    stroke_reach: float = number(
         0.06,
         0.005,
         1.0,
@@ -266,7 +266,7 @@ class HintParams(Parameters):
         title="Reach of a stroke",
         help="How far a stroke speaks: where it is about a third as loud, as a part of the image's side.",
     )
-    trust: float = number(
+    fit_trust: float = number(
         0.3,
         0.01,
         10.0,
@@ -275,7 +275,7 @@ class HintParams(Parameters):
         title="Trust in the fit",
         help="How much counts, against a stroke, what the fit itself makes of the image.",
     )
-    edges: float = number(
+    stroke_edges: float = number(
         5.0,
         0.0,
         100.0,

@@ -55,7 +55,7 @@ def slow_labels(result: FitResult, inputs: FitInput, params: HintParams) -> tupl
     np.fill_diagonal(away, 0)
     for (a, b), apart in difference.items():
         step = np.linalg.norm(centre[a] - centre[b]) / math.sqrt(clusters.size)
-        away[a, b] = away[b, a] = step * (1 + params.edges * apart / usual)
+        away[a, b] = away[b, a] = step * (1 + params.stroke_edges * apart / usual)
     for k, i, j in itertools.product(range(count), repeat=3):
         away[i, j] = min(away[i, j], away[i, k] + away[k, j])
     said = {}
@@ -66,7 +66,11 @@ def slow_labels(result: FitResult, inputs: FitInput, params: HintParams) -> tupl
 
     def loud(kind: int, k: int) -> float:
         nearest = min((away[s, k] for s, v in said.items() if v == kind), default=np.inf)
-        return math.exp(-nearest / params.reach) if math.exp(-nearest / params.reach) >= 0.01 else 0.0
+        return (
+            math.exp(-nearest / params.stroke_reach)
+            if math.exp(-nearest / params.stroke_reach) >= 0.01
+            else 0.0
+        )
 
     values, fixed = [], []
     for k, inside in enumerate(where):
@@ -74,7 +78,7 @@ def slow_labels(result: FitResult, inputs: FitInput, params: HintParams) -> tupl
         inside_before = bool(result.mask[inside][0])
         belief = max(belief, 0.6) if inside_before else min(belief, 0.4)
         one, other = loud(1, k), loud(BACKGROUND_HINT, k)
-        values.append(math.log((one + params.trust * belief) / (other + params.trust * (1 - belief))))
+        values.append(math.log((one + params.fit_trust * belief) / (other + params.fit_trust * (1 - belief))))
         if k in said:
             fixed.append(said[k] == 1)
         else:
@@ -98,7 +102,7 @@ def slow_labels(result: FitResult, inputs: FitInput, params: HintParams) -> tupl
 @given(st.integers(0, 10**6), st.floats(0.02, 0.5), st.floats(0.05, 2), st.floats(0, 20))
 @settings(deadline=None, max_examples=40)
 def test_no_labels_cost_less(seed: int, reach: float, trust: float, edges: float) -> None:
-    params = HintParams(reach=reach, trust=trust, edges=edges, fineness=1)
+    params = HintParams(stroke_reach=reach, fit_trust=trust, stroke_edges=edges, fineness=1)
     found, least = slow_labels(*random_case(seed), params)
     assert found == pytest.approx(least, abs=1e-6)
 
@@ -125,7 +129,7 @@ def test_each_drawn_pixel_is_what_it_says(seed: int, n_classes: int, fineness: i
 @settings(deadline=None, max_examples=30)
 def test_far_from_strokes_nothing_changes(seed: int, reach: float) -> None:
     result, inputs = random_case(seed, 2, (60, 60))
-    found = follow_strokes(result, inputs, HintParams(reach=reach))
+    found = follow_strokes(result, inputs, HintParams(stroke_reach=reach))
     from scipy.ndimage import distance_transform_edt
 
     # A way over pieces is no shorter than the line between the middles of the pieces at its ends.
@@ -155,7 +159,7 @@ def test_a_stroke_brings_the_object_up_to_its_edge_and_another_takes_what_is_wro
     result, inputs, truth = disc
     hints = np.zeros(truth.shape, np.uint8)
     hints[40, 20:40] = 1
-    params = HintParams(reach=0.15)
+    params = HintParams(stroke_reach=0.15)
     found = follow_strokes(result, replace(inputs, hints=hints), params).mask > 0
     outside = np.s_[:, :56]
     both = 2 * (found & truth)[outside].sum() / (found[outside].sum() + truth.sum())
@@ -200,7 +204,7 @@ def test_in_a_volume_clusters_stay_whole() -> None:
     hints[1, 0, 0] = 1
     result = FitResult(np.full((1, *clusters.shape), 0.1, np.float32), np.zeros(clusters.shape, np.uint8))
     inputs = FitInput(result.fitted, clusters, image=image, hints=hints, spacing=(3.0, 1.0, 1.0))
-    found = follow_strokes(result, inputs, HintParams(trust=10, reach=0.01))
+    found = follow_strokes(result, inputs, HintParams(fit_trust=10, stroke_reach=0.01))
     np.testing.assert_array_equal(found.mask > 0, clusters == 1)
 
 
@@ -245,12 +249,12 @@ def test_sliders_of_strokes_rerun_nothing_where_nothing_is_drawn(fit: str) -> No
     hints = np.zeros(scan.shape, np.uint8)
     refit = Refit(scan, response=(scan > 0.5).astype(np.float32), params=RefitParams(fit=fit), hints=hints)
     refit.slice(0)
-    refit.params = refit.params.replace(reach=0.2)
+    refit.params = refit.params.replace(stroke_reach=0.2)
     assert refit.slice(0).seconds["fit"] == 0
     hints[0, 3, 3:9] = 1
     first = refit.slice(0)
     assert first.mask[3, 3:9].all()
-    refit.params = refit.params.replace(reach=0.02)
+    refit.params = refit.params.replace(stroke_reach=0.02)
     second = refit.slice(0)
     assert second.seconds["fit"] > 0
     assert second.seconds["clusters"] == second.seconds["response"] == 0

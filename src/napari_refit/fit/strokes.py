@@ -63,13 +63,13 @@ def follow_strokes(
 ) -> FitResult:
     """Change a fit's result so that it follows ``inputs.hints``.
 
-    The clusters are cut into smaller pieces. A pixel with a hint is of its class, and the
-    piece that it lies in too. A stroke of a class speaks
-    to the other pieces by ``exp(-d / reach)``, with ``d`` the length of the shortest way to it over touching pieces,
-    on which each step counts ``1 + edges`` times the squared difference of colours over what is usual. Against the
-    strokes stands what the fit itself believes, with the weight ``trust``: a class is worth to a piece
+    The clusters are cut into smaller pieces. A pixel with a hint is of its class, and the piece that it lies in too.
+    A stroke of a class speaks to the other pieces by ``exp(-d / stroke_reach)``, with ``d`` the length of the shortest
+    way to it over touching pieces, on which each step counts ``1 + stroke_edges`` times the squared difference of
+    colours over what is usual. Against the strokes stands what the fit itself believes, with the weight ``fit_trust``:
+    a class is worth to a piece
 
-    ``log((stroke of the class + trust * belief) / (stroke of the background + trust * other belief))``
+    ``log((stroke of the class + fit_trust * belief) / (stroke of the background + fit_trust * other belief))``
 
     and of all labels those are taken for which the values are high and the borders short, or along edges
     (`napari_refit.fit.labelling`). Where strokes are too far away to say anything, the result stays as it was.
@@ -114,7 +114,7 @@ def follow_strokes(
     >>> hints = np.zeros((6, 4), np.uint8)
     >>> hints[2, 1], hints[5, 1] = 1, 255
     >>> inputs = FitInput(nothing.fitted, clusters, image=image, hints=hints)
-    >>> follow_strokes(nothing, inputs, HintParams(trust=0.05)).mask[:, 0].tolist()
+    >>> follow_strokes(nothing, inputs, HintParams(fit_trust=0.05)).mask[:, 0].tolist()
     [0, 0, 1, 1, 0, 0]
     """
     if inputs.hints is None:
@@ -130,7 +130,7 @@ def follow_strokes(
     loudness = _loudness(pieces, fixed, len(numbers), params)
     near = (loudness.max(axis=0) >= QUIET) | (fixed >= 0)
     belief, before = _belief(result, pieces, numbers, threshold)
-    voices = loudness + params.trust * belief
+    voices = loudness + params.fit_trust * belief
     values = np.log(voices[1:]) - np.log(voices[0])
     regions = pieces.regions
     labelling = Labelling(
@@ -210,7 +210,7 @@ def _loudness(pieces: Pieces, fixed: Labels, n_classes: int, params: HintParams)
 
     count = len(fixed)
     first, second = pieces.regions.graph.pairs
-    lengths = pieces.steps * (1 + params.edges * pieces.regions.differences)
+    lengths = pieces.steps * (1 + params.stroke_edges * pieces.regions.differences)
     # A length of 0 would be no link at all.
     lengths = np.maximum(lengths, np.finfo(np.float64).tiny)
     both_ways = (np.concatenate([first, second]), np.concatenate([second, first]))
@@ -219,9 +219,9 @@ def _loudness(pieces: Pieces, fixed: Labels, n_classes: int, params: HintParams)
     for label in range(1 + n_classes):
         seeds = np.flatnonzero(fixed == label)
         if len(seeds):
-            limit = -params.reach * np.log(QUIET)
+            limit = -params.stroke_reach * np.log(QUIET)
             away = dijkstra(graph, indices=seeds, min_only=True, limit=limit)
-            found[label] = np.exp(-away / params.reach)
+            found[label] = np.exp(-away / params.stroke_reach)
     return found
 
 

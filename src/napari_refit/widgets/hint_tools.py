@@ -11,7 +11,7 @@ from napari_refit.fit.hints import BACKGROUND_HINT
 from napari_refit.widgets import style
 from napari_refit.widgets.hinting import ERASE
 
-HELP = "Paint a stroke where the mask is wrong: its clusters follow, and with some fits others that are like them."
+HELP = "Paint a stroke along the middle of what is wrong: the mask follows, up to the edges of the image."
 
 
 class HintTools(QWidget):
