@@ -116,8 +116,15 @@ def test_the_wheel_makes_clusters_coarser_and_finer(hand, qtbot):
     assert len(np.unique(regions(hand))) == 2
     for _ in range(20):
         wheel(hand.viewer, event(hand, 5, 5, delta=-1))
+    assert tool.level == tool._levels.lowest == -2
+    pieces = regions(hand)
+    assert len(np.unique(pieces)) > 2 * count
+    wheel(hand.viewer, event(hand, 5, 5, delta=1))
+    wheel(hand.viewer, event(hand, 5, 5, delta=1))
     assert tool.level == 0
     assert len(np.unique(regions(hand))) == count
+    for number in np.unique(pieces):
+        assert len(np.unique(regions(hand)[pieces == number])) == 1
 
 
 def test_the_cluster_under_the_cursor_is_outlined(hand):

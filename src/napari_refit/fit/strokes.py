@@ -121,7 +121,7 @@ def follow_strokes(
         return result
     numbers = checked_numbers(inputs.class_numbers, len(inputs.response))
     hints = np.asarray(inputs.hints)
-    pieces: Pieces = memo(("pieces", params.fineness), lambda: cut_finer(inputs, params.fineness))
+    pieces: Pieces = memo(("pieces", params.fineness), lambda: _pieces_of(inputs, params.fineness))
     check(cancelled)
     places = (pieces.places + 1).astype(np.int32)
     fixed = fixed_labels(hints, places, numbers, len(pieces.regions.sizes))
@@ -152,37 +152,54 @@ def follow_strokes(
     return replace(result, fitted=fitted, mask=mask, message=_message(mask))
 
 
-def cut_finer(inputs: FitInput, fineness: int) -> Pieces:
+def _pieces_of(inputs: FitInput, fineness: int) -> Pieces:
+    colours = image_colours(inputs, inputs.clusters.shape, "what follows hints")
+    spacing = checked_spacing(inputs, inputs.clusters.ndim)
+    pieces = cut_finer(inputs.clusters, colours, fineness)
+    regions = measure_regions(colours, pieces, cluster_sizes(pieces), spacing)
+    return Pieces(pieces.astype(np.int64) - 1, regions, _steps(pieces, regions, spacing))
+
+
+def cut_finer(clusters: NDArray[np.int32], image: np.ndarray, fineness: int) -> NDArray[np.int32]:
     """Cut clusters into pieces by superpixels that are so many times smaller.
 
     In 3-D, and where clusters are hardly larger than pixels, they stay as they are.
 
     Parameters
     ----------
-    inputs : FitInput
+    clusters : ndarray of int32, shape (H, W) or (D, H, W)
+        1..n without gaps, each connected.
+    image : ndarray of float, of the same shape, with an optional channel axis at the end
+        In [0, 1].
     fineness : int
         1: pieces are the clusters.
+
+    Returns
+    -------
+    ndarray of int32, shape of ``clusters``
+        1..m without gaps; each piece lies in one cluster and is connected.
+
+    Examples
+    --------
+    >>> clusters = np.repeat([[1, 2]], 12, axis=0).repeat(12, axis=1).astype(np.int32)
+    >>> image = np.linspace(0, 1, clusters.size).reshape(clusters.shape)
+    >>> bool(cut_finer(clusters, image, 4).max() > 2), int(cut_finer(clusters, image, 1).max())
+    (True, 2)
     """
     from napari_refit.params import SlicParams
     from napari_refit.uss.checks import loopable
     from napari_refit.uss.edges import connected_clusters
     from napari_refit.uss.superpixels import slic_segmenter
 
-    clusters = inputs.clusters
-    colours = image_colours(inputs, clusters.shape, "what follows hints")
-    wanted = min(fineness * int(clusters.max(initial=0)), clusters.size // SMALLEST_PIECE)
-    pieces = loopable(clusters, np.int32)
-    if clusters.ndim == 2 and fineness > 1 and wanted > clusters.max(initial=0):
-        finer = slic_segmenter(np.asarray(colours, np.float32), SlicParams(n_segments=wanted)).astype(
-            np.int64
-        )
-        # Numbers of clusters and superpixels together, so that no piece lies in two of either.
-        both = clusters.astype(np.int64) * (finer.max() + 1) + finer
-        pieces = connected_clusters(np.unique(both, return_inverse=True)[1].reshape(both.shape) + 1)
-        pieces = loopable(pieces, np.int32)
-    spacing = checked_spacing(inputs, clusters.ndim)
-    regions = measure_regions(colours, pieces, cluster_sizes(pieces), spacing)
-    return Pieces(pieces.astype(np.int64) - 1, regions, _steps(pieces, regions, spacing))
+    count = int(clusters.max(initial=0))
+    wanted = min(fineness * count, clusters.size // SMALLEST_PIECE)
+    if clusters.ndim != 2 or fineness == 1 or wanted <= count:
+        return loopable(clusters, np.int32)
+    finer = slic_segmenter(np.asarray(image, np.float32), SlicParams(n_segments=wanted)).astype(np.int64)
+    # Numbers of clusters and superpixels together, so that no piece lies in two of either.
+    both = clusters.astype(np.int64) * (finer.max() + 1) + finer
+    pieces = connected_clusters(np.unique(both, return_inverse=True)[1].reshape(both.shape) + 1)
+    return loopable(pieces, np.int32)
 
 
 def _steps(

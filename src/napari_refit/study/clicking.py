@@ -55,7 +55,7 @@ def click_clusters(
     mask, truth : ndarray of int, (H, W)
         Class numbers, 0 is background; the truth holds some class.
     levels : sequence of ndarray of int, (H, W)
-        The regions of each level that can be clicked, the finest first, each made of regions of the one before.
+        The regions of each level that can be clicked, the finest first.
     wanted : float
         Foreground Dice to stop at, mean over the classes that truth or mask hold.
     most : int

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_refit.levels import Levels
+from napari_refit.recipe import digest
 from napari_refit.study import strokes
 from napari_refit.study.clicking import click_clusters
 from napari_refit.study.methods import Method
@@ -150,10 +151,10 @@ class Corrections:
             number = positions.get(0, 0)
             if not truth[number].any():
                 return
-            levels = Levels((), result.clusters, result.simplified)
+            levels = Levels((), result.clusters, result.simplified, result.image)
             levels.make()
-            every = [levels.regions(level) for level in range(levels.highest + 1)]
-            for user, regions in zip(USERS, (every[:1], every), strict=True):
+            every = [levels.regions(level) for level in range(levels.lowest, levels.highest + 1)]
+            for user, regions in zip(USERS, ([levels.regions(0)], every), strict=True):
                 found = click_clusters(
                     mask[number], truth[number], regions, self.user.wanted, self.user.clicks
                 )
@@ -169,7 +170,13 @@ class Corrections:
     def _place(self, method: Method, name: str) -> tuple[Path, str]:
         pieces, user = self.pieces, self.user
         made = (RULES, strokes.NARROWEST, strokes.PART, user.rounds, user.clicks, user.wanted)
-        key = make_key("corrections", pieces.mask_place(method, name)[1], pieces.truth_key(name), *made)
+        key = make_key(
+            "corrections",
+            pieces.mask_place(method, name)[1],
+            pieces.truth_key(name),
+            digest(pieces.params_of(method).hints),
+            *made,
+        )
         return pieces.store.path("corrections", method.key, name), key
 
 

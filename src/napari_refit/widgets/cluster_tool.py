@@ -37,7 +37,7 @@ class ClusterTool(QObject):
     number : int
         The class that a cluster is given.
     level : int
-        0: the clusters themselves; each level above halves their number.
+        0: the clusters themselves; each level above halves their number, those below cut them into pieces.
 
     Signals
     -------
@@ -193,11 +193,11 @@ class ClusterTool(QObject):
         if levels is None:
             return
         wanted = self.level + (1 if event.delta[1] > 0 else -1)
-        if not levels.ready and wanted > 0:
-            self.level = 1
+        if not levels.ready:
+            self.level = wanted
             self._request()
             return
-        self.level = min(max(wanted, 0), levels.highest)
+        self.level = min(max(wanted, levels.lowest), levels.highest)
         self._redraw(event.position)
 
     def _on_active(self) -> None:
@@ -217,7 +217,7 @@ class ClusterTool(QObject):
 
     def _on_levels(self, levels: Levels) -> None:
         if levels is self._levels:
-            self.level = min(self.level, levels.highest)
+            self.level = min(max(self.level, levels.lowest), levels.highest)
             self._redraw(None)
 
     # -- the outline

@@ -64,7 +64,9 @@ class Hand(QObject):
 
     def show(self, done: PlaneDone) -> None:
         """A plane was refined."""
-        self.clusters.show(Levels(done.index, done.result.clusters, done.result.simplified))
+        self.clusters.show(
+            Levels(done.index, done.result.clusters, done.result.simplified, done.result.image)
+        )
 
     def close(self) -> None:
         """Let go of the viewer; the user's layers stay."""
