@@ -72,7 +72,7 @@ def test_the_sliders_of_every_segmenter_of_an_ensemble_are_there(bench):
 
 
 @pytest.mark.parametrize("name", ["hierarchy", "partition_ensemble"])
-def test_a_hint_sets_a_cluster_whichever_fit_is_chosen(bench, name):
+def test_a_hint_is_followed_whichever_fit_is_chosen(bench, name):
     work = bench()
     choose(work, name)
     work.dock.hints.object.click()
@@ -80,11 +80,11 @@ def test_a_hint_sets_a_cluster_whichever_fit_is_chosen(bench, name):
     layer.brush_size = 1
     place = [dict(work.session.plane.index).get(axis, 0) for axis in range(layer.ndim)]
     place[-2:] = 1, 1
-    clusters = expected(work).clusters
+    assert not work.plane[1, 1]
     with layer.block_history():
         layer.paint(tuple(place), layer.selected_label)
     work.settle()
-    assert work.plane[clusters == clusters[1, 1]].all()
+    assert work.plane[1, 1] == 1
     layer.undo()
     work.settle()
     np.testing.assert_array_equal(work.plane, expected(work).mask)
