@@ -1,4 +1,4 @@
-"""The best regions of a tree, and the mean of several partitions, when a slider moves and when nothing is there yet."""
+"""Best regions of a tree, mean of several partitions, and strokes: as a slider moves or one is drawn, and anew."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import napari_refit as refit
 STAGE = "Other fits"
 TREE = "Best regions of a tree, 512 x 512, 700 clusters, 1 class"
 MEAN = "Mean of several partitions, 512 x 512, default ones"
+STROKE = "A pair of strokes, 512 x 512, 700 clusters, 1 class"
 KEPT, FRESH = "napari-refit, clusters measured before", "napari-refit, clusters measured anew"
 THRESHOLD, ONE, ALL = "the threshold moves", "one partition's slider moves", "nothing is there yet"
 SIDE, N_CLUSTERS = 512, 700
@@ -83,4 +84,28 @@ def test_partition_ensemble(benchmark: Any, races: Any, what: str, way: str) -> 
     lap = races.measure(
         benchmark, what, way, lambda: {each: ensemble(each) for each in (THRESHOLD, ONE, ALL)}, stage=STAGE
     )
+    assert np.asarray(lap.result).any()
+
+
+def stroke(memo: Kept | None, moves: Any) -> np.ndarray:
+    """Another pair of strokes every time, on the same result of a fit."""
+    from dataclasses import replace
+
+    from napari_refit.fit.boundary import boundary_fit_stage
+    from napari_refit.fit.strokes import BACKGROUND_HINT, follow_strokes
+    from napari_refit.params import BoundaryParams, HintParams
+
+    keep = memo or (lambda key, compute: compute())
+    result = keep("result", lambda: boundary_fit_stage(inputs(), BoundaryParams(threshold=0.5)))
+    hints = np.zeros((SIDE, SIDE), np.uint8)
+    row = 100 + 10 * (next(moves) % 30)
+    hints[row : row + 3, 100:220], hints[row : row + 3, 300:420] = 1, BACKGROUND_HINT
+    given = replace(inputs(), hints=hints)
+    return follow_strokes(result, given, HintParams(), **({} if memo is None else {"memo": memo})).mask
+
+
+@pytest.mark.parametrize(("what", "way"), product([STROKE], [KEPT, FRESH]))
+def test_strokes(benchmark: Any, races: Any, what: str, way: str) -> None:
+    ways = {KEPT: partial(stroke, Kept(), count()), FRESH: partial(stroke, None, count())}
+    lap = races.measure(benchmark, what, way, lambda: ways, stage=STAGE, reach={KEPT: {"milliseconds": 100}})
     assert np.asarray(lap.result).any()

@@ -52,37 +52,25 @@ class Labelling:
             costs = np.where((self.fixed >= 0) & others, dear, costs)
         return expand(self.regions.network, costs, self.weights, cancelled)
 
-    def fitted(
-        self, values: Values, labels: Labels, even: float = EVEN, cancelled: Stop | None = None
-    ) -> NDArray[np.float32]:
+    def fitted(self, values: Values, labels: Labels, cancelled: Stop | None = None) -> NDArray[np.float32]:
         """For each class and cluster the highest threshold at which the cluster is still in the mask, in [0, 1].
 
         With one class the mask at a threshold ``t`` is exactly what costs least when background is cheaper by
-        ``logit(t) - logit(even)``. With several each class is set against all others; at
-        ``even`` the labels decide.
+        ``logit(t)``. With several each class is set against all others; at 0.5 the labels decide.
 
         Parameters
         ----------
         values : ndarray of float64, shape (n_classes, n)
         labels : ndarray of int64, shape (n,)
             From `labels`.
-        even : float
-            The threshold at which neither side is favoured.
         cancelled : callable, optional
 
         Returns
         -------
         ndarray of float32, shape (n_classes, n)
         """
-        n_classes = len(values)
-        levels = np.stack([self._levels(values, k, cancelled) for k in range(n_classes)])
-        with np.errstate(over="ignore"):
-            fitted = (1 / (1 + np.exp(-(levels + logit(even))))).astype(np.float32)
-        if n_classes == 1 and even == EVEN:
-            return fitted
-        inside = labels == np.arange(1, n_classes + 1)[:, np.newaxis]
-        bar = np.float32(even)
-        return np.where(inside, fitted.clip(bar, None), fitted.clip(None, np.nextafter(bar, np.float32(0))))
+        levels = np.stack([self._levels(values, k, cancelled) for k in range(len(values))])
+        return chances(levels) if len(values) == 1 else on_their_side(chances(levels), labels, EVEN)
 
     def _levels(self, values: Values, k: int, cancelled: Stop | None) -> Values:
         """For each cluster by how much a class may be put at a disadvantage before the cluster is another one's."""
@@ -97,6 +85,25 @@ class Labelling:
 def border_costs(regions: Regions, smoothness: float, contrast: float) -> Values:
     """``smoothness`` times the length of a border times ``exp(-d² / (2 contrast²))``, d the difference of colours."""
     return smoothness * regions.borders * np.exp(-regions.differences / (2 * contrast**2))
+
+
+def chances(log_odds: Values) -> NDArray[np.float32]:
+    """Probabilities of log-odds; the inverse of `logit`."""
+    with np.errstate(over="ignore"):
+        return (1 / (1 + np.exp(-log_odds))).astype(np.float32)
+
+
+def on_their_side(fitted: NDArray[np.float32], labels: Labels, bar: float) -> NDArray[np.float32]:
+    """Fitted responses (n_classes, n) moved to that side of a threshold on which the labels are.
+
+    Examples
+    --------
+    >>> on_their_side(np.array([[0.2, 0.9]], np.float32), np.array([1, 0]), 0.5).round(3).tolist()
+    [[0.5, 0.5]]
+    """
+    inside = labels == np.arange(1, len(fitted) + 1)[:, np.newaxis]
+    level = np.float32(bar)
+    return np.where(inside, fitted.clip(level, None), fitted.clip(None, np.nextafter(level, np.float32(0))))
 
 
 def logit(values: Values | float) -> Values:

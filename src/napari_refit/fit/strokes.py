@@ -17,7 +17,9 @@ from napari_refit.fit.labelling import (
     Stop,
     Values,
     border_costs,
+    chances,
     logit,
+    on_their_side,
 )
 from napari_refit.fit.regions import Regions, measure_regions
 from napari_refit.fit.types import BACKGROUND_HINT, FitInput, FitResult
@@ -32,6 +34,8 @@ CERTAIN = 0.02, 0.98
 CONTRARY = 0.4, 0.6
 # Pieces smaller than this, in pixels, are not worth cutting.
 SMALLEST_PIECE = 9
+# So many superpixels are enough for any picture: a stroke has to be followed at once.
+MOST_PIECES = 4000
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +94,8 @@ def follow_strokes(
     Returns
     -------
     FitResult
-        As before, but ``fitted`` is constant within pieces rather than clusters.
+        As before, but ``fitted`` is constant within pieces rather than clusters. Near strokes it is what strokes and
+        fit believe before borders count, on that side of the threshold on which the mask is.
 
     Raises
     ------
@@ -139,7 +144,9 @@ def follow_strokes(
         np.where(near, fixed, before),
     )
     labels = labelling.labels(values, cancelled)
-    fitted = labelling.fitted(values, labels, float(np.clip(threshold, *CERTAIN)), cancelled)
+    # What all thresholds at once would say takes several times as long, too long for a stroke.
+    bar = float(np.clip(threshold, *CERTAIN))
+    fitted = on_their_side(chances(values + logit(bar)), labels, bar)
     there = near[pieces.places]
     mask = np.asarray((0, *numbers), result.mask.dtype)[labels][pieces.places]
     mask = np.where(there, mask, result.mask).astype(result.mask.dtype, copy=False)
@@ -192,7 +199,7 @@ def cut_finer(clusters: NDArray[np.int32], image: np.ndarray, fineness: int) -> 
     from napari_refit.uss.superpixels import slic_segmenter
 
     count = int(clusters.max(initial=0))
-    wanted = min(fineness * count, clusters.size // SMALLEST_PIECE)
+    wanted = min(fineness * count, clusters.size // SMALLEST_PIECE, MOST_PIECES)
     if clusters.ndim != 2 or fineness == 1 or wanted <= count:
         return loopable(clusters, np.int32)
     finer = slic_segmenter(np.asarray(image, np.float32), SlicParams(n_segments=wanted)).astype(np.int64)
