@@ -1,6 +1,6 @@
-"""The dock in a real window, its sliders moved as a user would: ``python -m benchmarks.live_window OUT.json [MOVES]``.
+"""The dock in a real window, used as a user would: ``python -m benchmarks.live_window OUT.json [MOVES]``.
 
-Writes how long the labels layer's event takes to come after each move, and how long the window's thread stays in a
+Writes how long the labels layer's event takes to come after each, and how long the window's thread stays in a
 single event. Runs in a process of its own, as napari does; the benchmarks start it.
 """
 
@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -160,20 +161,45 @@ class Window:
 
     def moves(self, group: str, name: str, positions: list[int]) -> dict[str, Any]:
         """Move a slider to each position, wait for the answer and a moment of quiet after each."""
-        slider, result = self.slider(group, name), self.dock.session.result
+        slider = self.slider(group, name)
+        return self.answers([partial(slider.setValue, position) for position in positions])
+
+    def strokes(self, count: int) -> dict[str, Any]:
+        """Paint a short stroke of hints at a time, object and background in turn."""
+        from napari_refit.fit.hints import BACKGROUND_HINT
+
+        self.dock.hints.object.click()
+        self.spin(SETTLE_MILLISECONDS)
+        layer = self.dock.session.hand.hints.layer
+        layer.brush_size = 7
+        starts = np.random.default_rng(1).integers(
+            40, min(layer.data.shape[-2:]) - 80, (count + UNCOUNTED, 2)
+        )
+
+        def paint(number: int) -> None:
+            label = BACKGROUND_HINT if number % 2 else 1
+            with layer.block_history():
+                for step in range(0, 40, 4):
+                    layer.paint(tuple(starts[number] + (0, step)), label)
+
+        return self.answers([partial(paint, number) for number in range(len(starts))])
+
+    def answers(self, actions: list[Callable[[], Any]]) -> dict[str, Any]:
+        """Do one thing after another, wait for the answer and a moment of quiet after each."""
+        result = self.dock.session.result
         seen: list[float] = []
         sharp: list[tuple[float, dict[str, float]]] = []
         first_answers, sharp_answers, silent = [], [], 0
         stages: dict[str, list[float]] = defaultdict(list)
         with listening(self.labels.events.set_data, seen), receiving(result, sharp):
-            for count, position in enumerate(positions):
+            for count, act in enumerate(actions):
                 if count == UNCOUNTED:
                     self.stays.clear()
                 seen.clear()
                 sharp.clear()
                 start = perf_counter()
-                with self.stays.inside("slider moved"):
-                    slider.setValue(position)
+                with self.stays.inside("acted"):
+                    act()
                 self.spin(PATIENCE_MILLISECONDS, result)
                 if count >= UNCOUNTED and sharp:
                     sharp_answers.append(sharp[0][0] - start)
@@ -279,6 +305,7 @@ def picture(window: Window, moves: int) -> dict[str, Any]:
     runs = {
         "threshold": window.moves("boundary", "threshold", positions),
         "threshold, dragged": window.drag("boundary", "threshold", 2 * positions),
+        "stroke": window.strokes(moves),
     }
     return {"redraw": redraw, "runs": runs, "title": "a 512 x 512 photograph"}
 

@@ -23,6 +23,7 @@ SLIDERS: dict[str, tuple[str, str, dict[str, float]]] = {
     "threshold, photograph": ("picture", "threshold", {"median_ms": 25, "p95_ms": 50}),
     "SLIC compactness, CAM cached": ("classified", "SLIC compactness", {"median_ms": 80}),
     "SLIC clusters, CAM cached": ("classified", "SLIC clusters", {"median_ms": 80}),
+    "stroke of a hint, photograph": ("picture", "stroke", {"median_ms": 100}),
     "threshold, stack with a truth": ("stack", "threshold", {"median_ms": 25, "p95_ms": 50}),
     "SLIC compactness, stack with a truth": ("stack", "SLIC compactness", {"median_ms": 80}),
 }
