@@ -85,6 +85,21 @@ def test_an_accepted_slice_is_carried_on_and_undo_and_redo_work(work):
     assert not np.array_equal(work.plane, after[2]), "after the undo a slice is refined by itself again"
 
 
+def test_a_slice_that_was_only_propagated_has_no_score_of_its_cam(work):
+    accept_truth(work)
+    press(work)
+    work.go(5)
+    cam, refined = work.session.outputs.book.along(work.session.plane, SHAPE[0])
+    np.testing.assert_array_equal(refined, np.ones(SHAPE[0]))
+    seen = {position for position in range(SHAPE[0]) if not np.isnan(cam[position])}
+    assert {3, 5} <= seen < set(range(SHAPE[0]))
+    assert (cam[list(seen)] > 0).all(), "the response covers a part of the object on every slice"
+    work.session.refine_volume()
+    work.settle()
+    cam, _ = work.session.outputs.book.along(work.session.plane, SHAPE[0])
+    assert (cam > 0).all()
+
+
 def test_propagated_slices_stay_so_when_they_are_visited_and_hints_still_act(work):
     accept_truth(work)
     press(work)

@@ -106,6 +106,7 @@ class Delivery(QObject):
             # A volume that was just refined stays as it is while the user looks at it along another axis.
             with self._watch.muted():
                 outputs.write(done.index, done.result, undoable=done.force)
+            outputs.book.mapped.add(done.index)
             outputs.book.due.add(done.index)
             outputs.doubts.note(done.index, done.result.belief)
         if not done.of_volume:

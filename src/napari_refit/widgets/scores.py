@@ -34,12 +34,15 @@ class ScoreBook:
         Plane to Dice of the CAM and of the refined labels, for the plot.
     due : set
         Planes that were computed or painted since they were measured.
+    mapped : set
+        Planes that were refined, so that their CAM is known; a propagated plane that was never open is not among them.
     whole : bool
         Whether every slice was refined, so that scores of the volume mean something.
     """
 
     dice: dict[PlaneIndex, tuple[float, float]] = field(default_factory=dict)
     due: set[PlaneIndex] = field(default_factory=set)
+    mapped: set[PlaneIndex] = field(default_factory=set)
     whole: bool = False
 
     def forget(self) -> None:
@@ -104,7 +107,8 @@ class Measured:
             index = self.book.due.pop()
             truth = matching_classes(take(self.truth, index, ndim), self.class_numbers)
             cam, refined = take(self.cam, index, ndim), take(self.refined, index, ndim)
-            found = (mean_dice(cam, truth), mean_dice(refined, truth))
+            has_cam = self.book.whole or index in self.book.mapped
+            found = (mean_dice(cam, truth) if has_cam else float("nan"), mean_dice(refined, truth))
             if task.cancelled():
                 self.book.due.add(index)
                 return
