@@ -97,12 +97,22 @@ def hand_pictures() -> None:
     missed = truth & (dock.session.outputs["labels"].data[position] == 0)
     lesion = max(regionprops(label(missed)), key=lambda region: region.area)
     row, column = lesion.coords[len(lesion.coords) // 2]
+    states = [viewer.screenshot(flash=False)]
     dock.hints.object.click()
     hints = dock.session.hand.hints.layer
     with hints.block_history():
         for step in range(-4, 5):
             hints.paint((position, row, column + step), 1)
     wait_until(lambda: not dock.session.running, "the mask after the stroke")
+    settle(1.0)
+    states.append(viewer.screenshot(flash=False))
+    hints.undo()
+    wait_until(lambda: not dock.session.running, "the mask without the stroke")
+    settle(1.0)
+    states.append(viewer.screenshot(flash=False))
+    save(beside(states), "refit-undo")
+    hints.redo()
+    wait_until(lambda: not dock.session.running, "the mask after the stroke once more")
     dock.scroll.verticalScrollBar().setValue(dock.scroll.verticalScrollBar().maximum())
     settle(2.0)
     save(viewer.screenshot(canvas_only=False, flash=False), "refit-hints")
@@ -115,6 +125,18 @@ def hand_pictures() -> None:
     save(viewer.screenshot(canvas_only=False, flash=False), "refit-clusters")
     viewer.close()
     settle(0.5)
+
+
+def beside(canvases: list[Any]) -> Any:
+    """The middles of pictures of the canvas, side by side, with a gap between them."""
+    import numpy as np
+
+    height, width = canvases[0].shape[:2]
+    rows = slice(int(0.13 * height), int(0.79 * height))
+    columns = slice(int(0.22 * width), int(0.85 * width))
+    cut = [canvas[rows, columns] for canvas in canvases]
+    gap = np.full((cut[0].shape[0], 12, cut[0].shape[2]), 255, np.uint8)
+    return np.concatenate([part for canvas in cut for part in (gap, canvas)][1:], axis=1)
 
 
 def propagation_picture() -> None:
