@@ -31,7 +31,7 @@ correct=${CORRECT-$(tr , '\n' <<<"$methods" | grep -xE 'refit|appearance' | past
 evaluate busi --preparation benign-normal --methods "$methods" "${presets[@]}" \
     --train input_size=256 --train epochs=10 \
     --train seam:input_size=192 --train seam:epochs=6 --train seam:seam.scale=0.5 --train seam:learning_rate=0.0001 --train seam:seam.norms=frozen \
-    --fsss input_size=192 --fsss epochs=8 --fsss balance=none
+    --fsss input_size=192 --fsss epochs=16 --fsss balance=none --fsss patience=0
 
 evaluate lgg --folds 3 --methods "$two_modalities" "${presets[@]}" \
     --train input_size=224 --train epochs=5 --train patience=0 \
@@ -40,7 +40,7 @@ evaluate lgg --folds 3 --methods "$two_modalities" "${presets[@]}" \
     --train classifier:contrast=0.35 --train classifier:gamma=0.35 \
     --train seam:input_size=160 --train seam:epochs=4 --train seam:seam.scale=0.5 --train seam:learning_rate=0.0001 --train seam:seam.norms=frozen \
     --train cmer:input_size=128 --train cmer:epochs=6 --train cmer:learning_rate=0.001 --train cmer:flip_vertical=0.5 \
-    --fsss input_size=160 --fsss epochs=4
+    --fsss input_size=160 --fsss epochs=4 --fsss contradicted=background
 
 evaluate hippocampus --preparation paper --methods "$methods" "${presets[@]}" \
     --train input_size=128 --train epochs=3 \
