@@ -128,7 +128,7 @@ class PropagateTools(QWidget):
         self.button = QPushButton("Propagate")
         self.button.setToolTip(
             "Carry locked and painted slices, and hints, to the slices beside them, one after the other until the "
-            "object ends (Shift+P). Ctrl+Z takes it back."
+            "object ends (Shift+Y). Ctrl+Z takes it back."
         )
         self.button.clicked.connect(self.clicked)
         self.parameters = style.collapsible("Propagation", form)

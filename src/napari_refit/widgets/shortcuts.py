@@ -65,7 +65,7 @@ SHORTCUTS = (
         "Take clusters in or out of the mask with the mouse, or stop.",
     ),
     Shortcut(
-        "Shift-P", "propagate", "Propagate", "Carry locked slices and hints on to the slices beside them."
+        "Shift-Y", "propagate", "Propagate", "Carry locked slices and hints on to the slices beside them."
     ),
     Shortcut(
         "Shift-W",
