@@ -52,26 +52,12 @@ class Tour:
         for panel in self.window.findChildren(QDockWidget):
             panel.hide()
         self.dock = show_demo(self.viewer)
-        self.straighten()
         self.session = self.dock.session
         self.canvas = self.viewer.window._qt_viewer.canvas.native
         self.frames: list[tuple[Any, int]] = []
         self.caption = ""
         self.at = QPointF(WINDOW[0] * 0.55, WINDOW[1] * 0.85)
         self.held = False
-
-    def straighten(self) -> None:
-        """Lay the sample along the world's axes: napari draws oblique volumes beside where the mouse finds them."""
-        import numpy as np
-
-        from napari_refit.widgets.planes import spacing_of
-
-        image, truth = self.dock.image.layer, self.dock.truth.layer
-        signs = np.sign(np.diag(image.affine.affine_matrix)[:-1])
-        straight = np.diag([*(signs * spacing_of(image)), 1.0])
-        image.affine = truth.affine = straight
-        self.dock.choose_truth(truth)
-        self.dock.show_first_lesion()
 
     # -- pictures
 

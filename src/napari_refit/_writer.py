@@ -58,7 +58,11 @@ def source_grid(array: np.ndarray, meta: dict[str, Any]) -> tuple[np.ndarray, An
 
 
 def _layer_volume(array: np.ndarray, meta: dict[str, Any]) -> Any:
-    """Return a layer without a source as a z, y, x volume placed by the layer's own transforms."""
+    """Return a layer without a source as a z, y, x volume placed by the layer's own transforms.
+
+    Where those came from a volume that is shown straightened, its tilt is put back.
+    """
+    from napari_refit.io.display import to_true_world
     from napari_refit.io.volume import Volume
 
     n = array.ndim - bool(meta.get("rgb"))
@@ -66,7 +70,9 @@ def _layer_volume(array: np.ndarray, meta: dict[str, Any]) -> Any:
         raise ValueError(f"a layer of {n} axes cannot be saved; save a part of it")
     axes = (*("u", "t", "z", "y", "x")[5 - n :], *(("c",) if meta.get("rgb") else ()))
     n_spatial = min(n, 3)
-    world = _data_to_world(n, meta)[n - n_spatial :, n - n_spatial :]
+    world = _data_to_world(n, meta)
+    back = to_true_world((meta.get("metadata") or {}).get("refit"), n, meta.get("affine"))
+    world = (world if back is None else back @ world)[n - n_spatial :, n - n_spatial :]
     affine = np.eye(4)
     affine[3 - n_spatial : 3, 3 - n_spatial : 3] = world[:n_spatial, :n_spatial]
     affine[3 - n_spatial : 3, 3] = world[:n_spatial, -1]

@@ -14,7 +14,7 @@ from napari_refit.io.volume import Volume
 from napari_refit.recipe import RefitParams
 from napari_refit.widgets import saving
 
-pytestmark = [pytest.mark.gui, pytest.mark.filterwarnings("ignore:Non-orthogonal slicing")]
+pytestmark = [pytest.mark.gui, pytest.mark.filterwarnings("error:Non-orthogonal slicing")]
 
 
 def affine():

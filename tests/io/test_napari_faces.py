@@ -192,7 +192,7 @@ def test_geometry_without_an_affine():
         to_file_order(np.zeros((2, 2)), ("x", "y", "z"), (2, 1, 0))
 
 
-@pytest.mark.filterwarnings("ignore:Non-orthogonal slicing")
+@pytest.mark.filterwarnings("error:Non-orthogonal slicing")
 def test_layers_in_one_viewer_lie_on_each_other(nifti, tilted, tmp_path):
     viewer = ViewerModel()
     image = nifti(np.stack([BLOCK, BLOCK], -1), tilted, name="scan.nii.gz")

@@ -158,8 +158,13 @@ def test_sample_data_are_an_image_and_labels_in_display_order(demo: Phantom) -> 
     assert "phantom" in image_keywords["name"]
     assert "phantom" in label_keywords["name"]
     np.testing.assert_array_equal(image_keywords["affine"], label_keywords["affine"])
-    world = image_keywords["affine"] @ [10, 20, 30, 1]
-    np.testing.assert_allclose(world[:3][::-1], (demo.affine @ [30, 20, 10, 1])[:3])
+    # Shown straightened about its centre; what is saved of it lies where the scanner had it.
+    middle = (np.array(image.shape) - 1) / 2
+    world = image_keywords["affine"] @ [*middle, 1]
+    np.testing.assert_allclose(world[:3][::-1], (demo.affine @ [*middle[::-1], 1])[:3])
+    np.testing.assert_allclose(np.abs(np.diag(image_keywords["affine"])[:3])[::-1], demo.spacing)
+    for keywords in (image_keywords, label_keywords):
+        np.testing.assert_array_equal(keywords["metadata"]["refit"]["volume"].affine, demo.affine)
 
 
 def test_making_a_phantom_loads_no_torch() -> None:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Mapping
 from itertools import permutations
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_refit.io.volume import SPATIAL, Volume
 
 # napari's world is the RAS+ millimetres read backwards: z, y, x.
 _WORLD = ("z", "y", "x")
+# Far above what a header's single precision leaves of an exact turn, and less than a voxel across any volume.
+_ROUNDING = 1e-4
+# From the affines of straightened layers, rounded, to what turns them back; None where two volumes differ.
+_straightened: dict[tuple[float, ...], NDArray[np.float64] | None] = {}
 
 
 def display_order(volume: Volume) -> tuple[int, ...]:
@@ -54,6 +61,10 @@ def is_rgb(volume: Volume) -> bool:
 def napari_geometry(volume: Volume, order: tuple[int, ...] | None = None) -> dict[str, Any]:
     """Return the keywords that place a layer of the permuted array where the volume lies.
 
+    An oblique volume, one with three spatial axes of which any is tilted against the world's, is straightened:
+    its axes lie along the world's, with its spacing, about its own centre. napari draws a slice of an oblique
+    layer beside where it finds the mouse. `to_true_world` turns back.
+
     Parameters
     ----------
     volume : Volume
@@ -71,8 +82,76 @@ def napari_geometry(volume: Volume, order: tuple[int, ...] | None = None) -> dic
         order = display_order(volume)
         if is_rgb(volume):
             order = tuple(i for i in order if volume.axes[i] != "c")
+    affine, labels = _true_affine(volume, order)
+    straight = _straight_affine(volume, order, affine)
+    if straight is not None:
+        _remember(straight, affine @ np.linalg.inv(straight))
+        affine = straight
+    positions = _spatial_positions(volume, order)
+    unit = "pixel" if volume.spacing is None else "mm"
+    names = [volume.axes[i] for i in order]
+    for position, label in zip(positions, labels, strict=True):
+        names[position] = label
+    return {
+        "affine": affine,
+        "units": tuple(unit if position in positions else "pixel" for position in range(len(order))),
+        "axis_labels": tuple(names),
+    }
+
+
+def to_true_world(
+    known: Mapping[str, Any] | None, n_axes: int, affine: NDArray[np.float64] | None = None
+) -> NDArray[np.float64] | None:
+    """Return the matrix from where a layer is shown to where its file says that it lies.
+
+    Parameters
+    ----------
+    known : mapping or None
+        The layer's ``metadata["refit"]``: the volume and the order of its axes.
+    n_axes : int
+        Of the layer, without colour channels.
+    affine : array, optional
+        The layer's affine, n+1 x n+1. By it a layer without metadata is told that took its place over from a
+        straightened one, as napari's own new labels do.
+
+    Returns
+    -------
+    array or None
+        n+1 x n+1, in napari's world; the identity for a volume that is not oblique. None if the layer does not
+        say what volume it belongs to.
+    """
+    volume, order = (known or {}).get("volume"), (known or {}).get("permutation")
+    if isinstance(volume, Volume) and order is not None:
+        orders = (
+            tuple(order),
+            tuple(i for i in order if volume.axes[i] != "c"),
+            tuple(i for i in order if volume.axes[i] in SPATIAL),
+        )
+        for found in orders:
+            if len(found) == n_axes:
+                true, _ = _true_affine(volume, found)
+                straight = _straight_affine(volume, found, true)
+                return np.eye(n_axes + 1) if straight is None else true @ np.linalg.inv(straight)
+    if affine is None or _key(affine) not in _straightened:
+        return None
+    back = _straightened[_key(affine)]
+    if back is None:
+        warnings.warn(
+            "the layer lies where volumes of different tilt are shown, so it is saved without a tilt; make it "
+            "from the layer of its own volume",
+            stacklevel=2,
+        )
+    return back
+
+
+def _spatial_positions(volume: Volume, order: tuple[int, ...]) -> list[int]:
+    return [position for position, i in enumerate(order) if volume.axes[i] in SPATIAL]
+
+
+def _true_affine(volume: Volume, order: tuple[int, ...]) -> tuple[NDArray[np.float64], list[str]]:
+    """Return the matrix from a permuted array's indices to napari's world, and the spatial axes' labels."""
     spatial = [i for i in order if volume.axes[i] in SPATIAL]
-    positions = [position for position, i in enumerate(order) if volume.axes[i] in SPATIAL]
+    positions = _spatial_positions(volume, order)
     columns = [volume.spatial_axes.index(i) for i in spatial]
     affine = np.eye(len(order) + 1)
     rows = _world_rows(volume)
@@ -85,15 +164,38 @@ def napari_geometry(volume: Volume, order: tuple[int, ...] | None = None) -> dic
         if volume.spacing is not None:
             affine[positions, positions] = [volume.spacing[column] for column in columns]
         labels = [volume.axes[i] for i in spatial]
-    unit = "pixel" if volume.spacing is None else "mm"
-    names = [volume.axes[i] for i in order]
-    for position, label in zip(positions, labels, strict=True):
-        names[position] = label
-    return {
-        "affine": affine,
-        "units": tuple(unit if position in positions else "pixel" for position in range(len(order))),
-        "axis_labels": tuple(names),
-    }
+    return affine, labels
+
+
+def _straight_affine(
+    volume: Volume, order: tuple[int, ...], affine: NDArray[np.float64]
+) -> NDArray[np.float64] | None:
+    """Return the affine with the axes along the world's, about the same centre; None if they lie so already."""
+    positions = _spatial_positions(volume, order)
+    if volume.affine is None or len(positions) != 3:
+        return None
+    block = affine[np.ix_(positions, positions)]
+    lengths = np.linalg.norm(block, axis=0)
+    tilt = np.abs(block - np.diag(np.diag(block))) / np.maximum(lengths, 1e-300)
+    if tilt.max() <= _ROUNDING:
+        return None
+    steps = np.where(np.diag(block) < 0, -lengths, lengths)
+    centre = (np.array([volume.shape[order[position]] for position in positions]) - 1) / 2
+    straight = affine.copy()
+    straight[np.ix_(positions, positions)] = np.diag(steps)
+    straight[positions, -1] += block @ centre - steps * centre
+    return straight
+
+
+def _key(affine: NDArray[np.float64]) -> tuple[float, ...]:
+    # Adding zero makes -0 and 0 one.
+    return tuple((np.round(np.asarray(affine, float), 6) + 0.0).ravel().tolist())
+
+
+def _remember(straight: NDArray[np.float64], back: NDArray[np.float64]) -> None:
+    known = _straightened.setdefault(_key(straight), back)
+    if known is not None and not np.allclose(known, back, rtol=0, atol=1e-4):
+        _straightened[_key(straight)] = None
 
 
 def to_file_order(array: np.ndarray, axes: tuple[str, ...], order: tuple[int, ...]) -> np.ndarray:

@@ -10,6 +10,7 @@ import numpy as np
 import pint
 from numpy.typing import NDArray
 
+from napari_refit.io.display import to_true_world
 from napari_refit.planes import PlaneIndex
 
 MODALITY_LABELS = ("c", "channel", "modality")
@@ -141,18 +142,36 @@ def modality_axis(layer: Any) -> int | None:
 def other_grid(layer: Any, image: Any) -> str:
     """Why ``layer`` is not on the grid of ``image``; empty if it is.
 
-    A layer of the same shape without any transform counts as being on the grid.
+    A layer of the same shape without any transform counts as being on the grid. Volumes that are shown
+    straightened are compared where their files say that they lie.
     """
     mine, theirs = grid_shape(layer), grid_shape(image)
     if mine != theirs:
         return f"{layer.name!r} is on another grid: {_times(mine)}, but {image.name!r} is {_times(theirs)}."
     corners = np.concatenate([np.zeros((1, len(mine))), np.diag(np.array(mine) - 1.0)])
-    here = np.stack([layer.data_to_world(corner) for corner in corners])
-    there = np.stack([image.data_to_world(corner) for corner in corners])
-    size = np.abs(there - there[0]).max() or 1.0
-    if np.allclose(here, corners) or np.allclose(here, there, atol=1e-3 * size):
+    (here, true_here), (there, true_there) = _corners(layer, corners), _corners(image, corners)
+    if true_here is not None and true_there is not None:
+        pairs = [(true_here, true_there)]
+    else:
+        # A layer that says nothing of its file lies where it was put: on what is shown, or on what the file says.
+        mine_lies = [place for place in (here, true_here) if place is not None]
+        theirs_lies = [place for place in (there, true_there) if place is not None]
+        pairs = [(one, other) for one in mine_lies for other in theirs_lies]
+    if any(
+        np.allclose(one, corners)
+        or np.allclose(one, other, atol=1e-3 * (np.abs(other - other[0]).max() or 1.0))
+        for one, other in pairs
+    ):
         return ""
     return f"{layer.name!r} has the shape of {image.name!r}, but lies elsewhere: its scale or affine differs."
+
+
+def _corners(layer: Any, corners: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any] | None]:
+    """Where corners of a layer's data are shown, and where its file says that they lie (None: it has no file)."""
+    shown = np.stack([layer.data_to_world(corner) for corner in corners])
+    known = layer.metadata.get("refit")
+    back = to_true_world(known if isinstance(known, dict) else None, layer.ndim)
+    return shown, None if back is None else shown @ back[:-1, :-1].T + back[:-1, -1]
 
 
 def geometry(layer: Any) -> dict[str, Any]:
