@@ -53,7 +53,7 @@ def gate_and_fit(
 
     hints = _of_targets(hints, response.class_numbers)
     hinted = () if hints is None else np.unique(hints).tolist()
-    threshold = float(getattr(params.fit_params, "threshold", 0.5))
+    threshold = params.mask_threshold
     gated = params.cam.gate == "positive"
     open_classes = [
         k

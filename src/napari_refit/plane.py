@@ -69,11 +69,7 @@ def refine_plane(
             run.watch.state(segments.clusters)
         response = stages.responses([index], params, run)[0]
     outcome = stages.outcome(index, image, segments, response, params, run)
-    return _result(image, segments, response, outcome, run, _threshold(params))
-
-
-def _threshold(params: RefitParams) -> float:
-    return float(getattr(params.fit_params, "threshold", 0.5))
+    return _result(image, segments, response, outcome, run, params.mask_threshold)
 
 
 def _takes_long(stages: Stages, index: PlaneIndex, image: NDArray[Any], params: RefitParams) -> bool:
@@ -110,7 +106,7 @@ def _coarse_plane(
         partitions=partitions,
         cancelled=run.watch.cancelled,
     )
-    return enlarged(_result(small, segments, response, outcome, run, _threshold(params)), image)
+    return enlarged(_result(small, segments, response, outcome, run, params.mask_threshold), image)
 
 
 def _coarse_partitions(

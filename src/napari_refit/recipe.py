@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -104,6 +104,11 @@ class RefitParams(BaseModel):
     def fit_params(self) -> Any:
         """The chosen fit's parameters."""
         return self.of(self.fit)
+
+    @property
+    def mask_threshold(self) -> float:
+        """Where the fitted response reaches it, the mask is; 0.5 for a fit without a threshold of its own."""
+        return float(getattr(self.fit_params, "threshold", 0.5))
 
     def partitions(self) -> tuple[RefitParams, ...]:
         """One set of parameters for each partition that the chosen fit looks at, each with a segmenter of its own.
@@ -207,9 +212,13 @@ class RefitParams(BaseModel):
                 found[f"{group}.{declaration.name}"] = value
         return found
 
+    def groups(self) -> tuple[str, ...]:
+        """Names of the groups that this run reads, in the order of its stages."""
+        return _groups(self.segmenters(), self.fit)
+
     def in_use(self) -> Iterator[tuple[str, Declaration]]:
         """Group and declaration of every parameter that this run reads."""
-        for group in ("intensity", *self.segmenters(), "cam", self.fit, "finish", "hints", "propagation"):
+        for group in self.groups():
             for declaration in declarations(group_models()[group]):
                 yield group, declaration
 
@@ -238,6 +247,10 @@ def group_models() -> dict[str, type[BaseModel]]:
     models.update({entry.name: entry.params for entry in SEGMENTERS})
     models.update({entry.name: entry.params for entry in FITS})
     return models
+
+
+def _groups(segmenters: Iterable[str], fit: str) -> tuple[str, ...]:
+    return ("intensity", *segmenters, "cam", fit, "finish", "hints", "propagation")
 
 
 def digest(*parts: object) -> str:
@@ -279,8 +292,7 @@ def _locate(key: str, segmenter: str, fit: str) -> tuple[str, str]:
         if group in models and name in models[group].model_fields:
             return group, name
         raise ValueError(_unknown(key))
-    in_use = ("intensity", segmenter, "cam", fit, "finish", "hints", "propagation")
-    homes = [home for home in in_use if key in models[home].model_fields]
+    homes = [home for home in _groups((segmenter,), fit) if key in models[home].model_fields]
     if len(homes) == 1:
         return homes[0], key
     if homes:

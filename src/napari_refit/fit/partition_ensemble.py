@@ -50,7 +50,7 @@ def partition_ensemble_fit(
     inputs : FitInput
         Clusters of every partition are taken at their word: 1..n without gaps. Without partitions, ``clusters`` are
         the only one. With a spread above 0 ``image`` (else ``simplified``) is needed, with or without channels at its
-        end. Hints are left to the caller (see `napari_refit.fit.hints.with_hints`).
+        end. Hints are left to the caller (see `napari_refit.fit.strokes`).
     params : PartitionEnsembleParams
     memo : Memo
         Belongs to ``inputs``; keeps the mean over all partitions. What depends on a single one is kept by its own memo.

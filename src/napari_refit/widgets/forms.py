@@ -98,7 +98,7 @@ class ParameterSections(QWidget):
     def set_params(self, params: RefitParams) -> None:
         """Show other parameters, without a signal."""
         self._params = params
-        for group in ("intensity", *params.segmenters(), "cam", params.fit, "finish", "hints", "propagation"):
+        for group in params.groups():
             self.form(group).set_value(params.of(group))
         self.segmenter.set_value(params.segmenter)
         self.fit.set_value(params.fit)

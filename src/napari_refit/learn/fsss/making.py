@@ -128,7 +128,7 @@ class Maker:
         is_refit = self._labels == "refit"
         label_map = self._numbers[result.mask if is_refit else result.cam_mask]
         fitted = np.zeros((len(self._classes), *label_map.shape), np.float32)
-        threshold = float(getattr(params.fit_params, "threshold", 0.5))
+        threshold = params.mask_threshold
         # Empty where the gate, which is there only for images that are known to show nothing, kept it so.
         if label_map.any() or params.cam.gate == "off":
             maps = result.fitted if is_refit else result.response
