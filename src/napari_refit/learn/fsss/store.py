@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +20,65 @@ from napari_refit.learn.fsss.certainty import EVERYTHING
 from napari_refit.learn.fsss.pixels import MOST_CLASSES, PixelSamples, SoftPixelSamples
 
 
-class LabelStore:
+class _ResizedStore:
+    """Something of every image, resized to the network's input by the nearest pixel: in memory as far as it fits."""
+
+    maps: str
+    """What is read, for a message."""
+    told: str
+    """The same, as progress tells it."""
+
+    def __init__(
+        self,
+        samples: Any,
+        size: int,
+        channels: tuple[int, ...],
+        limit: int,
+        progress: Progress | None,
+        cancelled: Callable[[], bool] | None,
+    ) -> None:
+        self._samples, self.size = samples, size
+        self._shape = (*channels, size, size)
+        count = len(samples)
+        fitting = min(count, limit // math.prod(self._shape))
+        self._kept = torch.empty((fitting, *self._shape), dtype=torch.uint8)
+        digest = hashlib.sha256(repr(samples.classes).encode())
+        for index in range(count):
+            if cancelled is not None and cancelled():
+                raise Cancelled(f"stopped while reading the {self.maps}")
+            if progress is not None:
+                progress(index, count, f"reading the {self.told} of {samples.names[index]}")
+            values = self._read(index)
+            resized = self._resized(values)
+            self._note(index, values, resized)
+            digest.update(resized.numpy().tobytes())
+            if index < fitting:
+                self._kept[index] = resized
+        self.checksum = f"sha256:{digest.hexdigest()}"
+
+    def batch(self, indices: Sequence[int] | NDArray[np.int64]) -> Tensor:
+        """Those of some images, as uint8: (N, size, size) label maps, or (N, K, size, size) soft labels."""
+        found = [
+            self._kept[index] if index < len(self._kept) else self._resized(self._read(index))
+            for index in map(int, indices)
+        ]
+        return torch.stack(found)
+
+    def _read(self, index: int) -> NDArray[np.uint8]:
+        """That of one image, (H, W) or (K, H, W), checked."""
+        raise NotImplementedError
+
+    def _note(self, index: int, values: NDArray[np.uint8], resized: Tensor) -> None:
+        """Keep what else is to be known of it."""
+
+    def _resized(self, values: NDArray[np.uint8]) -> Tensor:
+        found = torch.from_numpy(values.astype(np.uint8)).reshape(1, -1, *values.shape[-2:])
+        if found.shape[2:] != (self.size, self.size):
+            found = functional.interpolate(found, (self.size, self.size), mode="nearest-exact")
+        return found.reshape(self._shape)
+
+
+class LabelStore(_ResizedStore):
     """Every label map, resized to the network's input by the nearest pixel: in memory as far as they fit.
 
     Parameters
@@ -46,6 +106,8 @@ class LabelStore:
         If a map has a wrong shape or holds what is no class; it is named.
     """
 
+    maps, told = "label maps", "labels"
+
     def __init__(
         self,
         samples: PixelSamples,
@@ -54,44 +116,20 @@ class LabelStore:
         progress: Progress | None = None,
         cancelled: Callable[[], bool] | None = None,
     ) -> None:
-        self._samples, self.size = samples, size
-        count, classes = len(samples), len(samples.classes)
-        self._kept = torch.empty((min(count, limit // (size * size)), size, size), dtype=torch.uint8)
-        self.presence = np.zeros((count, classes), np.int64)
+        self.presence = np.zeros((len(samples), len(samples.classes)), np.int64)
         self.shapes: list[tuple[int, ...]] = []
-        digest = hashlib.sha256(repr(samples.classes).encode())
-        for index in range(count):
-            if cancelled is not None and cancelled():
-                raise Cancelled("stopped while reading the label maps")
-            if progress is not None:
-                progress(index, count, f"reading the labels of {samples.names[index]}")
-            labels = checked_labels(samples, index)
-            self.shapes.append(labels.shape)
-            resized = self._resized(labels)
-            values = resized.numpy()
-            digest.update(values.tobytes())
-            self.presence[index] = np.bincount(values.ravel(), minlength=classes + 1)[1:] > 0
-            if index < len(self._kept):
-                self._kept[index] = resized
-        self.checksum = f"sha256:{digest.hexdigest()}"
+        super().__init__(samples, size, (), limit, progress, cancelled)
 
-    def batch(self, indices: Sequence[int] | NDArray[np.int64]) -> Tensor:
-        """Some maps as uint8 (N, size, size)."""
-        return torch.stack([self._map(int(index)) for index in indices])
+    def _read(self, index: int) -> NDArray[np.uint8]:
+        return checked_labels(self._samples, index)
 
-    def _map(self, index: int) -> Tensor:
-        if index < len(self._kept):
-            return self._kept[index]
-        return self._resized(checked_labels(self._samples, index))
-
-    def _resized(self, labels: NDArray[np.uint8]) -> Tensor:
-        values = torch.from_numpy(labels.astype(np.uint8))[None, None]
-        if labels.shape != (self.size, self.size):
-            values = functional.interpolate(values, (self.size, self.size), mode="nearest-exact")
-        return values[0, 0]
+    def _note(self, index: int, values: NDArray[np.uint8], resized: Tensor) -> None:
+        self.shapes.append(values.shape)
+        classes = self.presence.shape[1]
+        self.presence[index] = np.bincount(resized.numpy().ravel(), minlength=classes + 1)[1:] > 0
 
 
-class SoftStore:
+class SoftStore(_ResizedStore):
     """The soft label of every image, resized to the network's input: in memory as far as they fit.
 
     Parameters
@@ -115,6 +153,8 @@ class SoftStore:
         If a soft label has a wrong shape or type, or its probabilities are more than the whole; it is named.
     """
 
+    maps = told = "soft labels"
+
     def __init__(
         self,
         samples: SoftPixelSamples,
@@ -123,35 +163,10 @@ class SoftStore:
         progress: Progress | None = None,
         cancelled: Callable[[], bool] | None = None,
     ) -> None:
-        self._samples, self.size = samples, size
-        count, classes = len(samples), len(samples.classes)
-        fitting = min(count, limit // (classes * size * size))
-        self._kept = torch.empty((fitting, classes, size, size), dtype=torch.uint8)
-        digest = hashlib.sha256(repr(samples.classes).encode())
-        for index in range(count):
-            if cancelled is not None and cancelled():
-                raise Cancelled("stopped while reading the soft labels")
-            if progress is not None:
-                progress(index, count, f"reading the soft labels of {samples.names[index]}")
-            resized = self._resized(index)
-            digest.update(resized.numpy().tobytes())
-            if index < fitting:
-                self._kept[index] = resized
-        self.checksum = f"sha256:{digest.hexdigest()}"
+        super().__init__(samples, size, (len(samples.classes),), limit, progress, cancelled)
 
-    def batch(self, indices: Sequence[int] | NDArray[np.int64]) -> Tensor:
-        """Some soft labels as uint8 (N, K, size, size)."""
-        found = [
-            self._kept[index] if index < len(self._kept) else self._resized(index)
-            for index in map(int, indices)
-        ]
-        return torch.stack(found)
-
-    def _resized(self, index: int) -> Tensor:
-        values = torch.from_numpy(checked_soft_label(self._samples, index))[None]
-        if values.shape[2:] != (self.size, self.size):
-            values = functional.interpolate(values, (self.size, self.size), mode="nearest-exact")
-        return values[0]
+    def _read(self, index: int) -> NDArray[np.uint8]:
+        return checked_soft_label(self._samples, index)
 
 
 def checked_soft_label(samples: SoftPixelSamples, index: int) -> NDArray[np.uint8]:
