@@ -22,11 +22,11 @@ evaluate() {
     esac
 }
 
-methods=${METHODS:-gradcam,refit,appearance,fsss,fsss-truth,seam}
+methods=${METHODS:-gradcam,refit,appearance,fsss,fsss-thorough-appearance,fsss-truth,seam}
 # Two modalities are what WSS-CMER compares.
 two_modalities=${METHODS:-$methods,cmer}
-read -ra presets <<<"${PRESETS---preset paper}"
-correct=${CORRECT-$(tr , '\n' <<<"$methods" | grep -xE 'refit|appearance' | paste -sd , || true)}
+read -ra presets <<<"${PRESETS---preset paper --preset thorough-appearance}"
+correct=${CORRECT-$(printf '%s\n' ${methods//,/ } "${presets[@]/#thorough/refit-thorough}" | grep -xE 'refit|appearance|refit-thorough-.*' | paste -sd , || true)}
 
 evaluate busi --preparation benign-normal --methods "$methods" "${presets[@]}" \
     --train input_size=256 --train epochs=10 \

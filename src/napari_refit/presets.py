@@ -24,6 +24,12 @@ class Preset:
 
 _ONE_GRAD_CAM = {"method": "gradcam", "layer": "", "scales": (1.0,), "smoothing": "none"}
 """Whatever the default is."""
+_MANY_GRAD_CAMS = {
+    "method": "hirescam",
+    "layer": "last x stride 16",
+    "scales": (0.5, 1.0, 1.5),
+    "smoothing": "mirror",
+}
 
 
 def _paper(about: str, network: dict[str, Any], boundary: dict[str, Any], **intensity: Any) -> Preset:
@@ -67,14 +73,11 @@ PRESETS: dict[str, Preset] = {
     "thorough": Preset(
         "The default on better response maps, for seven times the classifier's time: three scales, mirrored copies, "
         "two layers. Chosen on validation images of the same sets.",
-        {
-            "cam": {
-                "method": "hirescam",
-                "layer": "last x stride 16",
-                "scales": (0.5, 1.0, 1.5),
-                "smoothing": "mirror",
-            }
-        },
+        {"cam": _MANY_GRAD_CAMS},
+    ),
+    "thorough-appearance": Preset(
+        "The graph cut by appearance on the response maps of thorough. Chosen on the same validation images.",
+        {"fit": "appearance", "cam": _MANY_GRAD_CAMS, "appearance": {"start": 0.65, "spread": 5.0}},
     ),
     "phantom": Preset(
         "For objects that stand out and response maps that fit well, such as the demo's; chosen on phantoms whose "
