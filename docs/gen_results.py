@@ -31,7 +31,7 @@ COLUMNS = (
     "hd95_median",
     "surface_dice",
 )
-CORRECTED = ("appearance", "refit")
+CORRECTED = ("refit-thorough-appearance", "appearance", "refit")
 """Whose figures are held against what corrections were to reach: the first of these that is there."""
 REACH = (
     ("One stroke on the object and one on the background, drawn by rule: DSC of 0.85 or more", 1, 0.85),
