@@ -7,7 +7,7 @@ export VENV PYTHON
 
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench results docs pictures setup-all setup-dev system system-if-possible
+.PHONY: help demo test coverage lint bench results docs pictures setup-all setup-dev system system-if-possible
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -15,8 +15,11 @@ help: ## print this list
 demo: system-if-possible setup-all ## the sample volume, live in napari; without a display, files in demo-output/
 	@scripts/demo.sh
 
-test: system setup-dev ## style, types, doctests, unit and GUI tests, coverage
+test: system setup-dev ## style, types, doctests, unit and GUI tests
 	@scripts/test.sh
+
+coverage: system setup-dev ## which lines and branches the tests run; takes half as long again
+	@scripts/test.sh --cov --cov-report=term
 
 lint: setup-dev ## style and types only
 	@scripts/lint.sh

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Everything that must hold: style, types, doctests, unit tests, GUI tests in real windows, coverage.
+# Everything that must hold: style, types, doctests, unit tests, GUI tests in real windows.
 # Arguments go to pytest; with any, style and types are left out: scripts/test.sh tests/fit -x
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -7,7 +7,6 @@ cd "$(dirname "$0")/.."
 bin=${VENV:-.venv}/bin
 if [ $# -eq 0 ]; then
     scripts/lint.sh
-    set -- --cov --cov-report=term
 fi
 
 # A window test that cannot open its window must not pass as skipped.
