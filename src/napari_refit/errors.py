@@ -31,12 +31,15 @@ class WriteError(OSError):
         The file.
     reason : str
         What is wrong and what to do.
+    number : int, optional
+        The system's number of the error (``errno``).
     """
 
-    def __init__(self, path: str | os.PathLike[str], reason: str) -> None:
+    def __init__(self, path: str | os.PathLike[str], reason: str, number: int | None = None) -> None:
         super().__init__(f"{os.fspath(path)}: {reason}")
         self.path = os.fspath(path)
         self.reason = reason
+        self.errno = number
 
 
 class Cancelled(Exception):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,80 +12,56 @@ from typing import Any
 import numpy as np
 
 from napari_refit.errors import ReadError, WriteError
-from napari_refit.pipeline import Progress, Refit
+from napari_refit.job import (
+    Job,
+    input_checksums,
+    output_path,
+    panels_path,
+    parameters_checksum,
+    unique_outputs,
+)
+from napari_refit.pipeline import CACHE_BYTES, Progress, Refit
 from napari_refit.recipe import RefitParams
+from napari_refit.results import VolumeResult
 
-SUFFIXES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".png", ".tif", ".tiff", ".npy")
-LOSSLESS = {".nhdr": ".nrrd", ".mhd": ".mha"}
+__all__ = [
+    "Job",
+    "Refined",
+    "describe",
+    "input_checksums",
+    "output_path",
+    "panels_path",
+    "parameters_checksum",
+    "refine_file",
+    "refine_job",
+    "same_grid",
+    "unique_outputs",
+    "write_report",
+]
 
 
 @dataclass(frozen=True)
-class Job:
-    """One image to refine.
+class Refined:
+    """A refined image that is not written yet.
 
     Attributes
     ----------
-    image, output : pathlib.Path
-        What to read, and where the refined labels go.
-    model : str or path or None
-        The classifier; see `napari_refit.cam.classifier.load_classifier`.
-    response, truth : path or None
-        A response map instead of a classifier; a reference mask to score against.
-    panels : path or None
-        Where a picture of a few slices goes.
-    modalities : tuple of int
-        What the classifier is fed (see `napari_refit.pipeline.Refit`).
-    hints : path or None
-        Labels of what the user insists on (see `napari_refit.pipeline.Refit.use_hints`).
-    accepted : path or None
-        Labels of which some slices are right; they are kept, and carried on (see `Refit.propagate`).
-    accepted_slices : tuple of int
-        Their positions on the slice axis; empty: those that the sidecar of ``accepted`` names.
+    volume : Volume
+        The image.
+    refit : Refit
+        What refined it.
+    result : VolumeResult
+    truth : ndarray or None
+        On the image's grid.
+    report : dict
+        What the sidecar will hold (see `refine_file`).
     """
 
-    image: Path
-    output: Path
-    model: Any = None
-    response: Path | None = None
-    truth: Path | None = None
-    panels: Path | None = None
-    modalities: tuple[int, ...] = ()
-    hints: Path | None = None
-    accepted: Path | None = None
-    accepted_slices: tuple[int, ...] = ()
-
-
-def output_path(image: Path, folder: Path) -> Path:
-    """Where the refined labels of an image go: ``<name>_refined`` with the image's own type where that is lossless.
-
-    Examples
-    --------
-    >>> output_path(Path("scans/a.nii.gz"), Path("out")).as_posix()
-    'out/a_refined.nii.gz'
-    >>> output_path(Path("photo.jpg"), Path("out")).as_posix()
-    'out/photo_refined.png'
-    """
-    lower = image.name.lower()
-    for suffix in SUFFIXES:
-        if lower.endswith(suffix):
-            stem = image.name[: -len(suffix)]
-            return folder / f"{stem}_refined{LOSSLESS.get(suffix, suffix)}"
-    if image.is_dir():
-        return folder / f"{image.resolve().name}_refined.nii.gz"
-    return folder / f"{image.stem}_refined.png"
-
-
-def panels_path(output: Path) -> Path:
-    """Where the picture of refined labels goes.
-
-    Examples
-    --------
-    >>> panels_path(Path("out/a_refined.nii.gz")).name
-    'a_panels.png'
-    """
-    from napari_refit.io.formats import split_name
-
-    return output.with_name(split_name(output)[0].removesuffix("_refined") + "_panels.png")
+    volume: Any
+    refit: Refit
+    result: VolumeResult
+    truth: Any
+    report: dict[str, Any]
 
 
 def refine_file(
@@ -124,25 +100,67 @@ def refine_file(
     ValueError
         If there is neither a model nor a response.
     """
-    from napari_refit.io.read import check_usable, load
     from napari_refit.io.sidecar import file_checksum, write_sidecar
     from napari_refit.io.write import save
 
-    if job.model is None and job.response is None:
-        raise ValueError(f"{job.image}: give a classifier (--model) or a response map (--response)")
     if not overwrite:
         _refuse_overwriting(job)
+    start = time.perf_counter()
+    refined = refine_job(job, params, device=device, progress=progress, cancelled=cancelled)
+    report = refined.report
+    save(job.output, refined.result.mask, like=refined.volume, overwrite=overwrite, labels=True)
+    report["labels_checksum"] = file_checksum(job.output)
+    report["seconds"]["all"] = round(time.perf_counter() - start, 4)
+    write_sidecar(job.output, report)
+    if job.panels is not None:
+        _draw(job.panels, refined.refit, refined.result.mask, refined.truth, report)
+    return report
+
+
+def refine_job(
+    job: Job,
+    params: RefitParams,
+    *,
+    device: str | None = None,
+    progress: Progress | None = None,
+    cancelled: Callable[[], bool] | None = None,
+    cache_bytes: int = CACHE_BYTES,
+    checksums: Mapping[str, str] | None = None,
+) -> Refined:
+    """Read, check, refine and score one image; nothing is written.
+
+    Parameters
+    ----------
+    cache_bytes : int
+        See `napari_refit.pipeline.Refit`.
+    checksums : mapping, optional
+        What `input_checksums` returns, where that is known.
+    job, params, device, progress, cancelled
+        See `refine_file`.
+
+    Raises
+    ------
+    ReadError
+        If a file cannot be read or does not fit the image's grid.
+    ValueError
+        If there is neither a model nor a response.
+    """
+    from napari_refit.io.read import check_usable, load
+
+    if job.model is None and job.response is None:
+        raise ValueError(f"{job.image}: give a classifier (--model) or a response map (--response)")
     volume = load(job.image)
-    truth = None if job.truth is None else _same_grid(job.truth, volume, "ground truth")
-    response = None if job.response is None else _same_grid(job.response, volume, "response map", True)
-    hints = None if job.hints is None else _same_grid(job.hints, volume, "hint layer")
-    accepted = None if job.accepted is None else _same_grid(job.accepted, volume, "accepted labels")
+    truth = None if job.truth is None else same_grid(job.truth, volume, "ground truth")
+    response = None if job.response is None else same_grid(job.response, volume, "response map", True)
+    hints = None if job.hints is None else same_grid(job.hints, volume, "hint layer")
+    accepted = None if job.accepted is None else same_grid(job.accepted, volume, "accepted labels")
     warning = check_usable(volume)
-    refit = Refit(volume, job.model, params, device=device, modalities=job.modalities)
+    refit = Refit(
+        volume, job.model, params, device=device, modalities=job.modalities, cache_bytes=cache_bytes
+    )
     if response is not None:
         refit.use_response(response, name=str(job.response))
     refit.use_hints(hints)
-    start = time.perf_counter()
     result = refit.volume(progress, cancelled, keep_response=truth is not None)
     carried: dict[str, Any] = {}
     if job.accepted is not None and accepted is not None:
@@ -156,12 +174,24 @@ def refine_file(
         result, carried = carry_on(
             refit, result, accepted, positions, within=within, progress=progress, cancelled=cancelled
         )
-        carried["accepted_checksum"] = file_checksum(job.accepted)
-    report: dict[str, Any] = {
+    found = input_checksums(job) if checksums is None else checksums
+    report = {**describe(job, params, refit, result, warning), **found, **carried}
+    if truth is not None:
+        from napari_refit.scoring import score_rows
+
+        report["metrics"] = score_rows(result, truth, refit.spacing)
+    return Refined(volume, refit, result, truth, report)
+
+
+def describe(
+    job: Job, params: RefitParams, refit: Refit, result: VolumeResult, warning: str
+) -> dict[str, Any]:
+    """What a sidecar says of a result, but for its metrics and the checksums of its inputs."""
+    report = {
         "image": str(job.image),
         "output": str(job.output),
         **refit.describe(),
-        "image_checksum": file_checksum(job.image),
+        "parameters_checksum": parameters_checksum(params),
         "classes": dict(zip(result.classes, result.class_numbers, strict=True)),
         "slice_axis": refit.slice_axis() if refit.n_axes > 2 else None,
         "n_slices": result.n_slices,
@@ -170,24 +200,10 @@ def refine_file(
         "warning": warning,
         "messages": result.messages,
         "uncertainty": {at: round(value, 4) for at, value in result.uncertainty.items()},
-        **carried,
         "seconds": {stage: round(spent, 4) for stage, spent in result.seconds.items()},
     }
-    if job.response is not None:
-        report["response_checksum"] = file_checksum(job.response)
-    if job.hints is not None:
-        report["hints_checksum"] = file_checksum(job.hints)
-    if truth is not None:
-        from napari_refit.scoring import score_rows
-
-        spacing = refit.spacing
+    if job.truth is not None:
         report["truth"] = str(job.truth)
-        report["metrics"] = score_rows(result, truth, spacing)
-    save(job.output, result.mask, like=volume, overwrite=overwrite, labels=True)
-    report["seconds"]["all"] = round(time.perf_counter() - start, 4)
-    write_sidecar(job.output, report)
-    if job.panels is not None:
-        _draw(job.panels, refit, result.mask, truth, report)
     return report
 
 
@@ -208,23 +224,6 @@ def write_report(path: Path, content: dict[str, Any]) -> None:
         )
 
 
-def unique_outputs(jobs: Iterable[Job]) -> None:
-    """Refuse a run in which two images would write the same file.
-
-    Raises
-    ------
-    ValueError
-        That names both images.
-    """
-    seen: dict[Path, Path] = {}
-    for job in jobs:
-        if job.output in seen:
-            raise ValueError(
-                f"{seen[job.output]} and {job.image} would both write {job.output}; use two folders"
-            )
-        seen[job.output] = job.image
-
-
 def _refuse_overwriting(job: Job) -> None:
     for path in (job.output, job.panels):
         if path is not None and path.exists():
@@ -233,7 +232,7 @@ def _refuse_overwriting(job: Job) -> None:
             )
 
 
-def _same_grid(path: Path, volume: Any, what: str, channels: bool = False) -> Any:
+def same_grid(path: Path, volume: Any, what: str, channels: bool = False) -> Any:
     """Another file's data on the image's grid; a response map may bring a class axis first or last."""
     from napari_refit.io.read import load
     from napari_refit.io.volume import grid_difference

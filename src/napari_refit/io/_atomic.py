@@ -60,11 +60,12 @@ def atomic_path(path: Path, *, overwrite: bool = True) -> Iterator[Path]:
         _check_target(path, target, overwrite)
         os.replace(temporary, target)
         temporary = None
-        _flush_folder(target.parent)
+        flush_folder(target.parent)
     except WriteError as error:
-        raise WriteError(path, error.reason) from None
+        raise WriteError(path, error.reason, error.errno) from None
     except OSError as error:
-        raise WriteError(path, _REASONS.get(error.errno or 0, brief(error.strerror or str(error)))) from error
+        reason = _REASONS.get(error.errno or 0, brief(error.strerror or str(error)))
+        raise WriteError(path, reason, error.errno) from error
     except MemoryError:
         raise
     except Exception as error:  # the libraries' own kinds
@@ -90,7 +91,8 @@ def _flush(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def _flush_folder(folder: Path) -> None:
+def flush_folder(folder: Path) -> None:
+    """Make renames and removals in a folder last."""
     # Windows cannot open folders; there the rename is all that can be had.
     with suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
