@@ -28,6 +28,7 @@ COMMON = (
 FACES = (
     "widgets",
     "cli.py",
+    "cli_batch.py",
     "cli_evaluate.py",
     "cli_evaluate_tables.py",
     "cli_fsss.py",

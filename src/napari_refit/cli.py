@@ -9,14 +9,18 @@ from typing import Annotated, Any
 
 import typer
 
+from napari_refit.cli_batch import batch
 from napari_refit.cli_evaluate import evaluate
 from napari_refit.cli_reproduce import reproduce
 from napari_refit.cli_shared import (
+    Arch,
     Device,
     Json,
+    Model,
     UsageFault,
     WorkFailed,
-    assigned,
+    chosen_modalities,
+    chosen_params,
     complain,
     make_folder,
     naming,
@@ -35,13 +39,6 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Model = Annotated[
-    str | None,
-    typer.Option(
-        help="Checkpoint (.safetensors, .pt, .pth) or a torchvision name such as resnet34:imagenet."
-    ),
-]
-Arch = Annotated[str | None, typer.Option(help="Architecture of a .pt or .pth checkpoint.")]
 Truth = Annotated[Path | None, typer.Option(help="Reference mask on the image's grid.")]
 
 
@@ -124,7 +121,7 @@ def refine(
         write_report,
     )
 
-    chosen, fed = _chosen_params(preset, params, set_ or []), _modalities(modalities)
+    chosen, fed = chosen_params(preset, params, set_ or []), chosen_modalities(modalities)
     if (model is None) == (response is None):
         raise UsageFault("give either --model or --response")
     of_one = (truth, response, hints, accepted)
@@ -172,6 +169,7 @@ def refine(
 app.command()(train)
 app.command()(evaluate)
 app.command()(reproduce)
+app.command()(batch)
 
 
 @app.command()
@@ -274,45 +272,6 @@ def main(arguments: list[str] | None = None) -> int:
 def _is_usage_error(error: Exception) -> bool:
     # typer carries its own click or uses the installed one, by version: both give BadParameter this base.
     return any(base.__name__ == "ClickException" for base in type(error).__mro__)
-
-
-def _chosen_params(preset: str | None, file: Path | None, assignments: list[str]) -> Any:
-    from pydantic import ValidationError
-
-    from napari_refit.recipe import RefitParams, reason
-
-    if preset is not None and file is not None:
-        raise UsageFault("give either --preset or --params")
-    try:
-        if file is not None:
-            chosen = RefitParams.model_validate_json(_read_text(file))
-        else:
-            chosen = RefitParams.preset(preset or "default")
-        return chosen.with_texts(assigned(assignments))
-    except ValidationError as error:
-        raise UsageFault(f"{f'{file}: ' if file else ''}{reason(error)}") from error
-    except ValueError as error:
-        raise UsageFault(str(error)) from error
-
-
-def _read_text(path: Path) -> str:
-    from napari_refit.errors import ReadError
-
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ReadError(
-            path, f"cannot read the parameters ({getattr(error, 'strerror', None) or error})"
-        ) from error
-
-
-def _modalities(text: str) -> tuple[int, ...]:
-    from napari_refit.modalities import parse_modalities
-
-    try:
-        return parse_modalities(text)
-    except ValueError as error:
-        raise UsageFault(str(error)) from error
 
 
 def _positions(text: str) -> tuple[int, ...]:

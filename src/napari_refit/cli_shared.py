@@ -20,6 +20,14 @@ if TYPE_CHECKING:
 Device = Annotated[str | None, typer.Option(help="cpu, cuda or mps; left out: the fastest there is.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 
+Model = Annotated[
+    str | None,
+    typer.Option(
+        help="Checkpoint (.safetensors, .pt, .pth) or a torchvision name such as resnet34:imagenet."
+    ),
+]
+Arch = Annotated[str | None, typer.Option(help="Architecture of a .pt or .pth checkpoint.")]
+
 
 class WorkFailed(Exception):
     """Work failed for a reason that is already printed."""
@@ -59,6 +67,45 @@ def read_params(path: Path) -> RefitParams:
     return RefitParams.model_validate_json(text)
 
 
+def chosen_params(preset: str | None, file: Path | None, assignments: Sequence[str]) -> RefitParams:
+    """The parameters that ``--preset``, ``--params`` and ``--set`` ask for."""
+    from pydantic import ValidationError
+
+    from napari_refit.recipe import RefitParams, reason
+
+    if preset is not None and file is not None:
+        raise UsageFault("give either --preset or --params")
+    try:
+        if file is not None:
+            chosen = RefitParams.model_validate_json(_read_text(file))
+        else:
+            chosen = RefitParams.preset(preset or "default")
+        return chosen.with_texts(assigned(assignments))
+    except ValidationError as error:
+        raise UsageFault(f"{f'{file}: ' if file else ''}{reason(error)}") from error
+    except ValueError as error:
+        raise UsageFault(str(error)) from error
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ReadError(
+            path, f"cannot read the parameters ({getattr(error, 'strerror', None) or error})"
+        ) from error
+
+
+def chosen_modalities(text: str) -> tuple[int, ...]:
+    """The positions of ``--modalities``."""
+    from napari_refit.modalities import parse_modalities
+
+    try:
+        return parse_modalities(text)
+    except ValueError as error:
+        raise UsageFault(str(error)) from error
+
+
 def check_given_once(options: Iterable[str], assignments: Mapping[str, str]) -> None:
     """Complain of a parameter that is given as an option and by ``--set``."""
     for name in options:
@@ -81,6 +128,17 @@ def make_folder(folder: Path) -> None:
 def naming(error: BaseException, path: Path) -> str:
     text = one_line(error)
     return text if str(path) in text else f"{path}: {text}"
+
+
+def printable(text: str) -> str:
+    """A text that changes nothing on a terminal but what it says: control characters of file names are escaped.
+
+    Examples
+    --------
+    >>> print(printable("scan\\x1b[31m.nii"))
+    scan\\x1b[31m.nii
+    """
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
 
 
 def complain(message: str) -> None:

@@ -27,6 +27,7 @@ from napari_refit.results import VolumeResult
 __all__ = [
     "Job",
     "Refined",
+    "check_grid",
     "describe",
     "input_checksums",
     "output_path",
@@ -235,25 +236,10 @@ def _refuse_overwriting(job: Job) -> None:
 def same_grid(path: Path, volume: Any, what: str, channels: bool = False) -> Any:
     """Another file's data on the image's grid; a response map may bring a class axis first or last."""
     from napari_refit.io.read import load
-    from napari_refit.io.volume import grid_difference
 
     other = load(path)
-    n_axes = len(volume.shape) - ("c" in volume.axes)
-    grid = tuple(volume.shape[:n_axes])
-    shape = tuple(other.shape)
-    if shape != grid and "c" in other.axes and not channels:
-        shape = shape[:-1]
-    fits = shape == grid or (channels and (shape[1:] == grid or shape[:-1] == grid))
-    if not fits:
-        raise ReadError(
-            path, f"the {what} has shape {shape}, but {volume.path} has {grid}; give one on its grid"
-        )
-    if len(grid) == len(other.spatial_shape) == 3:
-        apart = grid_difference(volume, other)
-        if apart is not None:
-            raise ReadError(
-                path, f"the {what} does not lie on the grid of {volume.path}: {apart}; resample it to that"
-            )
+    check_grid(other, volume, what, channels)
+    grid = _grid(volume)
     data = np.asarray(other.data)
     if tuple(data.shape) == grid:
         return data
@@ -261,6 +247,47 @@ def same_grid(path: Path, volume: Any, what: str, channels: bool = False) -> Any
         # A mask saved as a colour picture: any colour channel marks the object.
         return data[..., :3].max(axis=-1)
     return data if data.shape[1:] == grid else np.moveaxis(data, -1, 0)
+
+
+def check_grid(other: Any, volume: Any, what: str, channels: bool = False) -> None:
+    """Check from the headers that another file lies on the image's grid.
+
+    Parameters
+    ----------
+    other, volume : Volume
+    what : str
+        What the other one is called.
+    channels : bool
+        Whether it may bring a class axis, first or last.
+
+    Raises
+    ------
+    ReadError
+        If it does not.
+    """
+    from napari_refit.io.volume import grid_difference
+
+    grid = _grid(volume)
+    shape = tuple(other.shape)
+    if shape != grid and "c" in other.axes and not channels:
+        shape = shape[:-1]
+    fits = shape == grid or (channels and (shape[1:] == grid or shape[:-1] == grid))
+    if not fits:
+        raise ReadError(
+            other.path, f"the {what} has shape {shape}, but {volume.path} has {grid}; give one on its grid"
+        )
+    if len(grid) == len(other.spatial_shape) == 3:
+        apart = grid_difference(volume, other)
+        if apart is not None:
+            raise ReadError(
+                other.path,
+                f"the {what} does not lie on the grid of {volume.path}: {apart}; resample it to that",
+            )
+
+
+def _grid(volume: Any) -> tuple[int, ...]:
+    """Shape of an image without its channels."""
+    return tuple(volume.shape[: len(volume.shape) - ("c" in volume.axes)])
 
 
 def _accepted_slices(path: Path, axis: int) -> tuple[tuple[int, ...], dict[int, int]]:

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from napari_refit.batch.settings import BatchParams, bytes_of
 from napari_refit.job import Job
 from napari_refit.pipeline import CACHE_BYTES
 from napari_refit.recipe import RefitParams
@@ -20,9 +21,15 @@ class Plan:
     ----------
     cache_bytes : int
         For `napari_refit.pipeline.Refit`.
+    streamed : bool
+        Whether it is read and written slab by slab.
+    text : str
+        What a user should know of it.
     """
 
     cache_bytes: int = CACHE_BYTES
+    streamed: bool = False
+    text: str = ""
 
 
 def free_memory() -> int:
@@ -41,6 +48,15 @@ def own_memory() -> int:
     import psutil
 
     return int(psutil.Process(os.getpid()).memory_info().rss)
+
+
+def share_of(params: BatchParams) -> int | None:
+    """The most bytes that each process of a batch may have; None where a scheduler's workers decide for themselves."""
+    if params.memory:
+        return bytes_of(params.memory) // (1 if params.scheduler else params.workers)
+    if params.scheduler:
+        return None
+    return own_memory() + free_memory() // 2 // params.workers
 
 
 def plan_of(job: Job, params: RefitParams, budget: int | None) -> Plan:

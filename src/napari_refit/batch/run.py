@@ -14,6 +14,7 @@ from typing import Any
 
 from napari_refit.batch.cases import Case, Problem
 from napari_refit.batch.files import OutputFolder
+from napari_refit.batch.memory import share_of
 from napari_refit.batch.one import (
     ModelFault,
     Outcome,
@@ -25,7 +26,7 @@ from napari_refit.batch.one import (
     wanted_of,
 )
 from napari_refit.batch.record import RECORDS, Record, counts, read_records, shown_path, write_records
-from napari_refit.batch.settings import BatchParams, bytes_of
+from napari_refit.batch.settings import BatchParams
 from napari_refit.batch.standing import standing
 from napari_refit.errors import ReadError, WriteError, brief, one_line
 from napari_refit.pipeline import Progress
@@ -45,10 +46,13 @@ class BatchResult:
         One for each case that the run looked at, in the order of the cases.
     stopped : str
         Why it stopped before its end, if it did.
+    is_whole : bool
+        Whether all that was asked for was tried: a limit is no fault.
     """
 
     records: list[Record]
     stopped: str = ""
+    is_whole: bool = True
 
 
 @dataclass(frozen=True)
@@ -143,8 +147,8 @@ class _Run:
             folder,
             overwrite=params.overwrite,
             thumbnails=params.thumbnails,
-            memory=bytes_of(params.memory) if params.memory else None,
-            model_checksum=_file_checksum(recipe.model),
+            memory=share_of(params),
+            model_checksum=file_checksum_of(recipe.model),
         )
         self.before: dict[str, Record] = {}
         self.found: dict[str, Record] = {}
@@ -164,10 +168,10 @@ class _Run:
             self.asked.reasons.append(one_line(error))
         finally:
             forget_model()
-        stopped = self._stopped()
+        stopped, is_whole = self._stopped()
         records = self._ordered()
         self._finish(records, stopped)
-        return BatchResult(records, stopped)
+        return BatchResult(records, stopped, is_whole)
 
     def _work_through(self, todo: Sequence[Case]) -> None:
         from napari_refit.batch.engine import engine_of
@@ -249,18 +253,17 @@ class _Run:
                 todo.append(case)
         return todo
 
-    def _stopped(self) -> str:
+    def _stopped(self) -> tuple[str, bool]:
+        """Why the run stopped before its end, and whether all that was asked for was tried."""
         if self.asked.reasons:
-            return self.asked.reasons[0]
+            return self.asked.reasons[0], False
         left = sum(case.name not in self.found for case in self.cases)
         left += sum(record.state == "cancelled" for record in self.found.values())
         if not left:
-            return ""
-        if self.asked.finishing():
-            return f"stopped with {left} of {len(self.cases)} left; the same command goes on there"
-        if self.params.limit:
-            return f"the limit of {self.params.limit} is reached with {left} of {len(self.cases)} left"
-        return f"{left} of {len(self.cases)} are left"
+            return "", True
+        if self.params.limit and not self.asked.finishing():
+            return f"the limit of {self.params.limit} is reached with {left} of {len(self.cases)} left", True
+        return f"stopped with {left} of {len(self.cases)} left; the same command goes on there", False
 
     def _ordered(self) -> list[Record]:
         names = [case.name for case in self.cases]
@@ -341,7 +344,7 @@ def mean_metrics(records: Iterable[Record]) -> dict[str, dict[str, float]]:
     }
 
 
-def _file_checksum(model: Any) -> str | None:
+def file_checksum_of(model: Any) -> str | None:
     """Of a checkpoint's file; None where the model is none, or comes from elsewhere.
 
     Raises

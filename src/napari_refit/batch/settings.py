@@ -25,7 +25,7 @@ class BatchParams(Parameters):
     overwrite: bool = option(
         False,
         title="Make everything again",
-        help="Also what is done already with the same inputs and parameters, and labels changed by hand since.",
+        help="Make again what is done already, and labels that were changed by hand since.",
     )
     fail_fast: bool = option(False, title="Stop at a failure", help="Stop at the first file that fails.")
     limit: int = number(
