@@ -92,6 +92,7 @@ def batch(
             on_record=shown.record,
             finishing=finishing,
             problems=problems,
+            notice=shown.notice,
         )
     _tell(result, out, as_json)
 
@@ -158,8 +159,8 @@ class _Shown:
         elif self._bar is None:
             self._print(f"{self._done}/{self._total} {record.name}: {_became(record)}")
 
-    def say(self, text: str) -> None:
-        self._print(text)
+    def notice(self, text: str) -> None:
+        self._print(f"napari-refit: {text}")
 
     def _print(self, text: str) -> None:
         text = printable(text)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from napari_refit.batch.cases import Case
+from napari_refit.batch.memory import share_of
 from napari_refit.batch.one import Outcome, Work, run_case
 from napari_refit.batch.settings import BatchParams
 
@@ -38,18 +40,30 @@ class Engine(Protocol):
         """
 
 
-def engine_of(params: BatchParams, work: Work) -> Engine:
+def engine_of(params: BatchParams, work: Work, notice: Callable[[str], None]) -> Engine:
     """The engine that the settings ask for.
+
+    Parameters
+    ----------
+    params : BatchParams
+    work : Work
+    notice : callable
+        Told where it cannot be had and another one does its work.
 
     Raises
     ------
     ValueError
-        If it needs Dask and that is not installed.
+        If a scheduler is asked for and Dask is not installed.
     """
     if params.workers > 1 or params.scheduler:
-        from napari_refit.batch.cluster import DaskEngine
+        from napari_refit.batch.cluster import EXTRA, DaskEngine, is_installed
 
-        return DaskEngine(params, work)
+        if is_installed():
+            return DaskEngine(params, work)
+        if params.scheduler:
+            raise ValueError(f"--scheduler needs Dask's scheduler, which is not installed: {EXTRA}")
+        notice(f"--workers {params.workers} needs Dask's scheduler: {EXTRA}; going on with one worker")
+        work = replace(work, memory=share_of(params.model_copy(update={"workers": 1})))
     return HereEngine(work)
 
 

@@ -59,6 +59,11 @@ def share_of(params: BatchParams) -> int | None:
     return own_memory() + free_memory() // 2 // params.workers
 
 
+def worker_share(limit: int | None) -> int:
+    """The most bytes of a Dask worker's process: what it was started with, else half of what is free."""
+    return limit or own_memory() + free_memory() // 2
+
+
 def plan_of(job: Job, params: RefitParams, budget: int | None) -> Plan:
     """How a volume is refined within a budget."""
     del job, params, budget

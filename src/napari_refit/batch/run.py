@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -84,6 +85,7 @@ def run_batch(
     on_record: Callable[[Record], None] | None = None,
     finishing: Callable[[], bool] | None = None,
     problems: Sequence[Problem] = (),
+    notice: Callable[[str], None] = warnings.warn,
 ) -> BatchResult:
     """Refine every case that is not done already.
 
@@ -106,6 +108,8 @@ def run_batch(
         Asked between cases; True ends the run when the cases at hand are done.
     problems : sequence of Problem
         What `find_cases` found wrong: each counts as a failed case.
+    notice : callable, optional
+        Told what a user should know at once, such as that Dask is not installed.
 
     Returns
     -------
@@ -122,7 +126,9 @@ def run_batch(
     """
     folder = OutputFolder.make(out)
     with folder.held():
-        run = _Run(cases, recipe, folder, params, progress, Asked(cancelled, finishing), on_record, problems)
+        run = _Run(cases, recipe, folder, params, problems)
+        run.progress, run.on_record, run.notice = progress, on_record, notice
+        run.asked = Asked(cancelled, finishing)
         return run.run()
 
 
@@ -135,13 +141,14 @@ class _Run:
         recipe: Recipe,
         folder: OutputFolder,
         params: BatchParams,
-        progress: Progress | None,
-        asked: Asked,
-        on_record: Callable[[Record], None] | None,
         problems: Sequence[Problem],
     ) -> None:
-        self.cases, self.recipe, self.folder, self.params = list(cases), recipe, folder, params
-        self.progress, self.asked, self.on_record, self.problems = progress, asked, on_record, problems
+        self.cases, self.problems = list(cases), list(problems)
+        self.recipe, self.folder, self.params = recipe, folder, params
+        self.progress: Progress | None = None
+        self.on_record: Callable[[Record], None] | None = None
+        self.notice: Callable[[str], None] = warnings.warn
+        self.asked = Asked()
         self.work = Work(
             recipe,
             folder,
@@ -176,7 +183,8 @@ class _Run:
     def _work_through(self, todo: Sequence[Case]) -> None:
         from napari_refit.batch.engine import engine_of
 
-        for case, outcome in engine_of(self.params, self.work).outcomes(todo, self.asked, self._tell):
+        engine = engine_of(self.params, self.work, self.notice)
+        for case, outcome in engine.outcomes(todo, self.asked, self._tell):
             self._take(case, outcome)
 
     def _take(self, case: Case, outcome: Outcome) -> None:
