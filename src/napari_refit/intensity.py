@@ -45,11 +45,14 @@ def measure_range(values: Any, params: IntensityParams) -> IntensityRange:
     if params.mode == "window":
         half = params.window_width / 2
         return IntensityRange(params.window_level - half, params.window_level + half)
-    sample = _sample(values)
-    finite = sample[np.isfinite(sample)] if sample.dtype.kind == "f" else sample.ravel()
+    sample, is_own = _sample(values)
+    finite = sample.reshape(-1)
+    if sample.dtype.kind == "f" and not (usable := np.isfinite(finite)).all():
+        finite, is_own = finite[usable], True
     if finite.size == 0:
         return IntensityRange(0.0, 0.0)
-    low, high = np.percentile(finite, (params.low_percentile, params.high_percentile))
+    # Of a large volume, a sample that nobody else sees is sorted where it is.
+    low, high = np.percentile(finite, (params.low_percentile, params.high_percentile), overwrite_input=is_own)
     return IntensityRange(float(low), float(high))
 
 
@@ -105,27 +108,38 @@ def extremes(values: Any) -> tuple[float, float]:
     >>> extremes(np.array([[0.5, np.nan], [2.0, -1.0]]))
     (-1.0, 2.0)
     """
-    whole = values.ndim < 3 or isinstance(values, np.ndarray)
     low, high = np.nan, np.nan
-    for part in [values] if whole else (values[k] for k in range(values.shape[0])):
+    parts: Any = [values]
+    if hasattr(values, "slabs"):  # stays in its file
+        parts = values.slabs()
+    elif values.ndim > 2 and not isinstance(values, np.ndarray):
+        parts = (values[k] for k in range(values.shape[0]))
+    for part in parts:
         found = np.asarray(part)
         low = np.fmin(low, np.fmin.reduce(found, axis=None))
         high = np.fmax(high, np.fmax.reduce(found, axis=None))
     return float(low), float(high)
 
 
-def _sample(values: Any) -> NDArray[Any]:
+def _sample(values: Any) -> tuple[NDArray[Any], bool]:
+    """Values to measure, and whether they are a copy of our own."""
     if not hasattr(values, "shape"):
         values = np.asarray(values)
     size = int(np.prod(values.shape, dtype=np.int64))
+    is_own = False
     if values.ndim < 3 or (size <= SAMPLE_VOXELS and isinstance(values, np.ndarray)):
         sample = np.asarray(values)
     else:
         # A lazy array is never asked for as a whole, however small.
         n_slices = min(values.shape[0], max(1, values.shape[0] * SAMPLE_VOXELS // size))
         picks = np.unique(np.linspace(0, values.shape[0] - 1, n_slices).round().astype(int))
-        sample = np.stack([np.asarray(values[int(pick)]) for pick in picks])
+        first = np.asarray(values[int(picks[0])])
+        sample, is_own = np.empty((len(picks), *first.shape), first.dtype), True
+        for k, pick in enumerate(picks):
+            sample[k] = np.asarray(values[int(pick)])
     if sample.dtype.kind == "c" or sample.dtype.kind not in "biuf":
         raise TypeError(f"grey values must be real numbers, got dtype {sample.dtype}")
     # Percentiles subtract: not defined for bool, and float16 overflows.
-    return sample.astype(np.float32) if sample.dtype == np.float16 or sample.dtype.kind == "b" else sample
+    if sample.dtype == np.float16 or sample.dtype.kind == "b":
+        return sample.astype(np.float32), True
+    return sample, is_own

@@ -281,6 +281,7 @@ class Refit:
         axis: int | None = None,
         keep_response: bool = False,
         on_slice: Callable[[dict[int, int], SliceResult], None] | None = None,
+        zeros: Callable[[tuple[int, ...], Any], Any] = np.zeros,
     ) -> VolumeResult:
         """Refine every slice.
 
@@ -296,6 +297,9 @@ class Refit:
             Whether the result holds the gated response maps of the whole volume.
         on_slice : callable, optional
             Given the positions on the axes that are cut and the result of each slice as it is finished.
+        zeros : callable
+            Makes the arrays that masks and responses are gathered in, from a shape and a dtype: in memory, or such
+            as stay in a file (`napari_refit.io.pieces.FileArray`).
 
         Returns
         -------
@@ -309,7 +313,7 @@ class Refit:
         from napari_refit.sweep import Sweep
 
         axis = self.slice_axis() if axis is None else axis % self.n_axes
-        return Sweep(self, axis, progress, cancelled, keep_response, on_slice).run()
+        return Sweep(self, axis, progress, cancelled, keep_response, on_slice, zeros).run()
 
     def propagate(
         self,

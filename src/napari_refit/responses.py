@@ -113,7 +113,9 @@ class OutsideResponse:
         if found == shape:
             self._maps = [Planes(values)]
         elif found[1:] == shape and found[0] > 0:
-            self._maps = [Planes(values[k]) for k in range(found[0])]
+            # Of maps that stay in their file, nothing is read yet.
+            one = getattr(values, "part", values.__getitem__)
+            self._maps = [Planes(one(k)) for k in range(found[0])]
         else:
             raise ValueError(
                 f"the response map has shape {found}, the image {shape}; give a map on the image's own grid"

@@ -88,22 +88,50 @@ def best_threshold(
     >>> best_threshold(np.array([[0.39, 0.4, 0.8]]), (1,), np.array([0, 1, 1]))
     0.4
     """
-    winner = response.argmax(axis=0)
-    highest = response.max(axis=0).astype(np.float64)
-    # A voxel passes threshold k if k <= its bin; half a step guards against rounding.
-    bins = np.floor(highest * 100 + 1e-3).astype(np.int64).clip(0, 100)
-    scores = []
-    for k, number in enumerate(class_numbers):
-        inside = winner == k
-        found = _at_least(bins[inside])
-        hits = _at_least(bins[inside & (truth == number)])
-        total = found + np.count_nonzero(truth == number)
-        scores.append(np.divide(2 * hits, total, out=np.full(len(hits), np.nan), where=total > 0))
-    mean = np.nanmean(np.where(np.isnan(scores), 0.0, scores), axis=0)
-    return float(THRESHOLDS[int(mean.argmax())].round(2))
+    counts = ThresholdCounts(class_numbers)
+    # Slice by slice: what is counted takes many times the room of the response.
+    for k in range(len(truth)) if truth.ndim > 1 else [slice(None)]:
+        counts.add(response[:, k], truth[k])
+    return counts.best()
 
 
-def _at_least(bins: NDArray[np.int64]) -> NDArray[np.float64]:
-    """How many values reach each of the thresholds 0.01 .. 1.00."""
-    counts = np.bincount(bins, minlength=101)
+class ThresholdCounts:
+    """How well each single threshold would do, counted piece by piece (see `best_threshold`).
+
+    Parameters
+    ----------
+    class_numbers : tuple of int
+        Mask value of each map.
+    """
+
+    def __init__(self, class_numbers: tuple[int, ...]) -> None:
+        self.class_numbers = class_numbers
+        self._found = np.zeros((len(class_numbers), 101), np.int64)
+        self._hits = np.zeros((len(class_numbers), 101), np.int64)
+        self._there = np.zeros(len(class_numbers), np.int64)
+
+    def add(self, response: NDArray[np.floating[Any]], truth: NDArray[Any]) -> None:
+        """Count one piece: response maps (n, ...) in [0, 1], and the truth below them."""
+        winner = response.argmax(axis=0)
+        highest = response.max(axis=0).astype(np.float64)
+        # A voxel passes threshold k if k <= its bin; half a step guards against rounding.
+        bins = np.floor(highest * 100 + 1e-3).astype(np.int64).clip(0, 100)
+        for k, number in enumerate(self.class_numbers):
+            inside, is_there = winner == k, truth == number
+            self._found[k] += np.bincount(bins[inside], minlength=101)
+            self._hits[k] += np.bincount(bins[inside & is_there], minlength=101)
+            self._there[k] += np.count_nonzero(is_there)
+
+    def best(self) -> float:
+        """The threshold with the highest mean foreground Dice; the lowest of equally good ones."""
+        scores = []
+        for found, hits, there in zip(self._found, self._hits, self._there, strict=True):
+            total = _at_least(found) + there
+            scores.append(np.divide(2 * _at_least(hits), total, out=np.full(100, np.nan), where=total > 0))
+        mean = np.nanmean(np.where(np.isnan(scores), 0.0, scores), axis=0)
+        return float(THRESHOLDS[int(mean.argmax())].round(2))
+
+
+def _at_least(counts: NDArray[np.int64]) -> NDArray[np.float64]:
+    """How many values reach each of the thresholds 0.01 .. 1.00, from how many there are in each bin."""
     return counts[::-1].cumsum()[::-1][1:].astype(np.float64)

@@ -30,6 +30,7 @@ class Sweep:
         cancelled: Callable[[], bool] | None,
         keep_response: bool,
         on_slice: Callable[[dict[int, int], SliceResult], None] | None,
+        zeros: Callable[[tuple[int, ...], Any], Any] = np.zeros,
     ) -> None:
         self.refit, self.axis = refit, axis
         self.planes = refit.grid.planes
@@ -38,6 +39,7 @@ class Sweep:
         self.watch = Watch(cancelled=cancelled)
         self.keep_response = keep_response
         self.on_slice = on_slice
+        self.zeros = zeros
         self.mask: Any = None
         self.cam_mask: Any = None
         self.response: Any = None
@@ -81,10 +83,10 @@ class Sweep:
     def _take(self, index: Any, result: SliceResult) -> None:
         if self.mask is None:
             shape = self.refit.shape
-            self.mask = np.zeros(shape, result.mask.dtype)
-            self.cam_mask = np.zeros(shape, result.mask.dtype)
+            self.mask = self.zeros(shape, result.mask.dtype)
+            self.cam_mask = self.zeros(shape, result.mask.dtype)
             if self.keep_response and result.response is not None:
-                self.response = np.zeros((len(result.response), *shape), np.float16)
+                self.response = self.zeros((len(result.response), *shape), np.float16)
         # Written through views in display order: no second copy of the volume is ever made.
         where, grid = self.planes.slices(index), self.refit.grid
         grid.displayed(self.mask)[where] = result.mask

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from napari_refit.batch.engine import Stop
 
 EXTRA = 'pip install "napari-refit[distributed]"'
-CONNECT_SECONDS = 6
+CONNECT_SECONDS = 5
 _POLL_SECONDS = 0.2
 _THREADS = (
     "REFIT_THREADS",

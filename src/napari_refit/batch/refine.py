@@ -7,11 +7,14 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from napari_refit.batch.cases import Case
-from napari_refit.batch.memory import Plan, plan_of
+from napari_refit.batch.memory import plan_of
 from napari_refit.batch.record import shown_path
+from napari_refit.batch.streamed import refine_streamed, scratch_files
 from napari_refit.errors import WriteError, one_line
 from napari_refit.io._atomic import atomic_path, flush_folder
+from napari_refit.io.pieces import FileArray
 from napari_refit.io.sidecar import file_checksum, plain, sidecar_path, write_sidecar
+from napari_refit.io.streaming import write_labels
 from napari_refit.io.write import save
 from napari_refit.job import Job
 from napari_refit.pipeline import Progress
@@ -47,11 +50,29 @@ def refine_and_write(
         modalities=work.recipe.modalities,
     )
     plan = plan_of(job, params, work.memory)
-    refined = _refine(job, params, work, plan, wanted, progress, cancelled)
+    checksums = {name: value for name, value in wanted.items() if name.endswith("_checksum")}
+    watched: dict[str, Any] = {"device": work.recipe.device, "progress": progress, "cancelled": cancelled}
+    work.out.make_parent(case.output)
+    with scratch_files(case.output.parent) as scratch:
+        if plan.streamed:
+            refined = refine_streamed(
+                job,
+                params,
+                scratch,
+                **watched,
+                cache_bytes=plan.cache_bytes,
+                checksums=checksums,
+                memory=plan.room,
+            )
+        else:
+            refined = refine_job(job, params, **watched, cache_bytes=plan.cache_bytes, checksums=checksums)
+        return _write(case, work, refined)
+
+
+def _write(case: Case, work: Work, refined: Refined) -> dict[str, Any]:
     report = {**refined.report, **_of_this_place(case, work)}
     # What differs from run to run is in records.jsonl: the same inputs give the same sidecar, byte for byte.
     del report["seconds"]
-    work.out.make_parent(case.output)
     report["thumbnail"], trouble = _thumbnail(case, work, refined) if work.thumbnails else ("", "")
     if trouble:
         report["warning"] = "; ".join(filter(None, (report["warning"], trouble)))
@@ -59,32 +80,15 @@ def refine_and_write(
     with suppress(FileNotFoundError):
         sidecar_path(case.output).unlink()
         flush_folder(case.output.parent)
-    save(case.output, refined.result.mask, like=refined.volume, labels=True)
+    labels: Any = refined.result.mask
+    if isinstance(labels, FileArray):
+        write_labels(case.output, labels, refined.volume)
+    else:
+        save(case.output, labels, like=refined.volume, labels=True)
     report["labels_checksum"] = file_checksum(case.output)
     write_sidecar(case.output, report)
     written: dict[str, Any] = plain(report)
     return written
-
-
-def _refine(
-    job: Job,
-    params: RefitParams,
-    work: Work,
-    plan: Plan,
-    wanted: Mapping[str, Any],
-    progress: Progress | None,
-    cancelled: Callable[[], bool] | None,
-) -> Refined:
-    checksums = {name: value for name, value in wanted.items() if name.endswith("_checksum")}
-    return refine_job(
-        job,
-        params,
-        device=work.recipe.device,
-        progress=progress,
-        cancelled=cancelled,
-        cache_bytes=plan.cache_bytes,
-        checksums=checksums,
-    )
 
 
 def _of_this_place(case: Case, work: Work) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import sys
 import zlib
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -217,6 +217,22 @@ def _usable(affine: np.ndarray, n_spatial: int) -> bool:
 
 def write(temporary: Path, volume: Volume, *, labels: bool) -> None:
     """Write a volume; the header of the NIfTI file that it came from is kept where there is one."""
+    image = image_of(volume, labels=labels)
+    with temporary.open("wb") as file:
+        if temporary.name.lower().endswith(".gz"):
+            with gzip_stream(file) as stream:
+                image.to_stream(stream)
+        else:
+            image.to_stream(file)
+
+
+def gzip_stream(file: BinaryIO) -> gzip.GzipFile:
+    """What compresses into a file: without name and date, the same voxels give the same bytes."""
+    return gzip.GzipFile(filename="", fileobj=file, mode="wb", compresslevel=6, mtime=0)
+
+
+def image_of(volume: Volume, *, labels: bool) -> Any:
+    """A volume as nibabel writes it."""
     import nibabel
 
     volume, header = _prepared(volume)
@@ -235,13 +251,7 @@ def write(temporary: Path, volume: Volume, *, labels: bool) -> None:
     header.extensions.clear()
     kind = nibabel.Nifti2Image if isinstance(header, nibabel.Nifti2Header) else nibabel.Nifti1Image
     # Without an affine nibabel leaves sform and qform of the header as they are.
-    image = kind(array, None, header, dtype=array.dtype)
-    with temporary.open("wb") as file:
-        if temporary.name.lower().endswith(".gz"):
-            with gzip.GzipFile(filename="", fileobj=file, mode="wb", compresslevel=6, mtime=0) as stream:
-                image.to_stream(stream)
-        else:
-            image.to_stream(file)
+    return kind(array, None, header, dtype=array.dtype)
 
 
 def _prepared(volume: Volume) -> tuple[Volume, Nifti1Header]:

@@ -229,14 +229,30 @@ def write_tiff(temporary: Path, volume: Volume) -> None:
     """Write a TIFF that names its axes and spacing."""
     import tifffile
 
+    volume, keywords = _tiff_layout(volume)
+    tifffile.imwrite(temporary, np.ascontiguousarray(volume.data), **keywords)
+
+
+def write_tiff_header(temporary: Path, volume: Volume) -> int:
+    """Write the same with pixels of 0, without ever holding them; where the pixels begin is returned."""
+    import tifffile
+
+    volume, keywords = _tiff_layout(volume)
+    tifffile.imwrite(temporary, shape=volume.shape, dtype=volume.dtype, **keywords)
+    with tifffile.TiffFile(temporary) as tiff:
+        offset = tiff.series[0].dataoffset
+    assert offset is not None
+    return offset
+
+
+def _tiff_layout(volume: Volume) -> tuple[Volume, dict[str, Any]]:
     volume = volume.ordered("vutzyxc" if volume.shape[-1] in (3, 4) else "vutzcyx")
-    array = np.ascontiguousarray(volume.data)
-    is_rgb = volume.axes[-1] == "c" and array.dtype.kind == "u"
+    is_rgb = volume.axes[-1] == "c" and volume.dtype.kind == "u"
     names = {"c": "S" if is_rgb else "C", "u": "Q", "v": "P"}
     metadata: dict[str, Any] = {"axes": "".join(names.get(name, name.upper()) for name in volume.axes)}
     if volume.spacing is not None:
         metadata["spacing"] = list(volume.spacing)
-    tifffile.imwrite(temporary, array, photometric="rgb" if is_rgb else "minisblack", metadata=metadata)
+    return volume, {"photometric": "rgb" if is_rgb else "minisblack", "metadata": metadata}
 
 
 @contextmanager

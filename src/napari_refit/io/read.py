@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -110,7 +111,7 @@ def check_usable(image: Volume | np.ndarray, path: str | os.PathLike[str] | None
     name = "image" if path is None else os.fspath(path)
     if data.size == 0:
         raise ReadError(name, f"is empty (shape {data.shape}); export it again")
-    if data.dtype.kind == "f":
+    if data.dtype.kind == "f" or not isinstance(data, np.ndarray):
         low, high, finite = _finite_range(data)
         if not finite:
             raise ReadError(name, "holds no finite value; check the file that it was made from")
@@ -123,11 +124,17 @@ def check_usable(image: Volume | np.ndarray, path: str | os.PathLike[str] | None
     return ""
 
 
-def _finite_range(data: np.ndarray) -> tuple[float, float, int]:
+def _finite_range(data: Any) -> tuple[Any, Any, int]:
     """Return lowest and highest finite value and how many there are, slab by slab to spare memory."""
+    if isinstance(data, np.ndarray):
+        slabs = iter(data if data.flags.c_contiguous else np.moveaxis(data, -1, 0))
+    else:
+        slabs = data.slabs()
     low, high, count = np.inf, -np.inf, 0
-    slabs = data if data.flags.c_contiguous else np.moveaxis(data, -1, 0)
     for slab in slabs:
+        if slab.dtype.kind != "f":
+            low, high, count = min(low, slab.min()), max(high, slab.max()), count + slab.size
+            continue
         finite = np.isfinite(slab)
         count += int(finite.sum())
         low = min(low, float(np.min(slab, where=finite, initial=np.inf)))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
 from napari_refit.metrics.labels import checked_pair
 from napari_refit.metrics.overlap import PooledScores, dice_of, iou_of, mean_of
 from napari_refit.metrics.surface import boundary_distances, hd95_of, surface_dice_of
+
+Distances = tuple[np.ndarray, np.ndarray]
 
 
 def evaluate(
@@ -57,18 +59,38 @@ def evaluate(
         raise ValueError(f"tolerance must be 0 mm or more, got {tolerance!r}")
     pooled = PooledScores(classes)
     pooled.add(mask, truth)
+
+    def distances(number: int) -> Distances | None:
+        if spacing is None:
+            return None
+        return boundary_distances(mask == number, truth == number, spacing)
+
+    return scores_of(pooled, distances, tolerance)
+
+
+def scores_of(
+    pooled: PooledScores, distances: Callable[[int], Distances | None], tolerance: float = 1.0
+) -> dict[str, float]:
+    """The same from what is counted already, of a volume that is seen piece by piece.
+
+    Parameters
+    ----------
+    pooled : PooledScores
+        All of its pieces added.
+    distances : callable
+        Of a class the distances between the boundaries (`napari_refit.metrics.surface.boundary_distances`); None where
+        they are not known.
+    tolerance : float
+        Of surface Dice, in mm.
+    """
     numbers = pooled.classes or (1,)
     scores: dict[str, float] = {}
     for number in numbers:
-        distances = None
-        if spacing is not None:
-            distances = boundary_distances(mask == number, truth == number, spacing)
+        apart = distances(number)
         counts = pooled.counts(number)
         scores[f"dice_{number}"], scores[f"iou_{number}"] = dice_of(*counts), iou_of(*counts)
-        scores[f"hd95_{number}"] = math.nan if distances is None else hd95_of(*distances)
-        scores[f"surface_dice_{number}"] = (
-            math.nan if distances is None else surface_dice_of(*distances, tolerance)
-        )
+        scores[f"hd95_{number}"] = math.nan if apart is None else hd95_of(*apart)
+        scores[f"surface_dice_{number}"] = math.nan if apart is None else surface_dice_of(*apart, tolerance)
     for name in ("dice", "iou", "hd95", "surface_dice"):
         scores[name] = mean_of(scores[f"{name}_{number}"] for number in numbers)
     scores["mean_iou"] = pooled.mean_iou()
