@@ -330,7 +330,7 @@ def test_a_picture_has_outlines_where_they_belong(channels: tuple[int, ...]) -> 
 
 def test_a_mask_of_another_size_is_named() -> None:
     shown = Panel(np.zeros((5, 5)), np.zeros((5, 5), int), {"refit": np.zeros((4, 5), int)})
-    with pytest.raises(ValueError, match=r"mask of refit is \(4, 5\), the image \(5, 5\)"):
+    with pytest.raises(ValueError, match=r"refined mask is \(4, 5\), the image \(5, 5\)"):
         draw_case(shown, "refit", "gradcam")
 
 

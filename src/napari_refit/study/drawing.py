@@ -23,7 +23,9 @@ MOST_POINTS = 1500
 _SHOWN_POINTS = 400
 
 
-def scatter_svg(panels: Sequence[tuple[str, Floats, Floats]], against: str, name: str = "scatter") -> str:
+def scatter_svg(
+    panels: Sequence[tuple[str, Floats, Floats]], against: str, name: str = "scatter", per: str = "image"
+) -> str:
     """Dice of methods against that of one, a point per image and a panel per method.
 
     Parameters
@@ -34,6 +36,8 @@ def scatter_svg(panels: Sequence[tuple[str, Floats, Floats]], against: str, name
         Title of the other.
     name : str
         Unique in the page.
+    per : str
+        What a point is.
 
     Returns
     -------
@@ -78,20 +82,29 @@ def scatter_svg(panels: Sequence[tuple[str, Floats, Floats]], against: str, name
         axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
     for axis in axes[len(panels) :]:
         axis.set_visible(False)
-    figure.supxlabel(f"DSC per image, {_short(against)}", fontsize=10, color=_INK, parse_math=False)
-    figure.supylabel("DSC per image", fontsize=10, color=_INK)
+    figure.supxlabel(f"DSC per {per}, {_short(against)}", fontsize=10, color=_INK, parse_math=False)
+    figure.supylabel(f"DSC per {per}", fontsize=10, color=_INK)
     return _svg(figure, name)
 
 
-def distribution_svg(methods: Sequence[tuple[str, Floats]], name: str = "distribution") -> str:
-    """Dice of all images by method: 5, 25, 50, 75 and 95 %, the mean, and the images (a fixed selection of many).
+def distribution_svg(
+    methods: Sequence[tuple[str, Floats]],
+    name: str = "distribution",
+    label: str = "DSC per image",
+    within: tuple[float, float] | None = (0.0, 1.0),
+) -> str:
+    """Values by method: 5, 25, 50, 75 and 95 %, the mean, and the values themselves (a fixed selection of many).
 
     Parameters
     ----------
     methods : sequence of (title, values)
-        From top to bottom; NaN are left out.
+        From top to bottom; those that are not finite are left out.
     name : str
         Unique in the page.
+    label : str
+        Of the values' axis.
+    within : (float, float), optional
+        What that axis shows; None: whatever there is.
 
     Returns
     -------
@@ -125,7 +138,10 @@ def distribution_svg(methods: Sequence[tuple[str, Floats]], name: str = "distrib
         axis.vlines([middle], level - 0.3, level + 0.3, color=_INK, linewidth=2.2, zorder=3)
         axis.plot([values.mean()], [level], marker="D", color=LOWER, markersize=5, zorder=4)
     axis.set_yticks(range(len(methods)), [_short(title) for title, _ in methods], parse_math=False)
-    axis.set(xlim=(-0.02, 1.02), ylim=(len(methods) - 0.4, -0.6), xlabel="DSC per image")
+    axis.set(ylim=(len(methods) - 0.4, -0.6), xlabel=label)
+    if within is not None:
+        margin = 0.02 * (within[1] - within[0])
+        axis.set_xlim(within[0] - margin, within[1] + margin)
     axis.grid(axis="x", color=_MUTED, linewidth=0.4, alpha=0.5)
     return _svg(figure, name)
 

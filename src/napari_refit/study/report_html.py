@@ -10,17 +10,17 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
 from napari_refit import __version__
 from napari_refit.errors import Cancelled, brief
 from napari_refit.io._atomic import atomic_path
+from napari_refit.pages import environment, hex_colour
 from napari_refit.study.comparing import paired_dice
 from napari_refit.study.corrected import correction_tables
 from napari_refit.study.drawing import distribution_svg, scatter_svg
 from napari_refit.study.figures import image_dice
-from napari_refit.study.pictures import CAM, REFINED, TRUTH, Pick, draw_case, method_shown, picks
+from napari_refit.study.pictures import Pick, draw_case, method_shown, picks
 from napari_refit.study.results import BEST_THRESHOLD, BLANK, Panel, StudyResults
 from napari_refit.study.statistics import Statistics
 from napari_refit.study.summary import data_facts
@@ -34,6 +34,7 @@ from napari_refit.study.tables import (
     number,
     titles_of,
 )
+from napari_refit.tiles import CAM, REFINED, TRUTH
 
 PanelOf = Callable[[str, int | None, int | None], Panel]
 Progress = Callable[[int, int, str], None]
@@ -99,10 +100,8 @@ def report_html(
         HTML. No name or setting in it is taken for markup, and nothing is loaded from elsewhere.
     """
     titles = titles_of(results)
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["cell"] = _cell
+    page = environment()
+    page.filters["cell"] = _cell
     source = files("napari_refit.study").joinpath("report.html.jinja").read_text(encoding="utf-8")
     shown = method_shown(statistics, results.baseline)
     groups = [
@@ -115,7 +114,7 @@ def report_html(
         }
         for group in statistics.groups
     ]
-    return environment.from_string(source).render(
+    return page.from_string(source).render(
         title=results.title or results.dataset,
         data=data_facts(results),
         licence=results.licence,
@@ -129,7 +128,9 @@ def report_html(
         cases=_cases(results, statistics, panel, progress, shown, titles),
         shown=titles.get(shown or "", ""),
         compared=titles.get(results.baseline, results.baseline),
-        colours={name: _hex(value) for name, value in (("truth", TRUTH), ("cam", CAM), ("refined", REFINED))},
+        colours={
+            name: hex_colour(value) for name, value in (("truth", TRUTH), ("cam", CAM), ("refined", REFINED))
+        },
         left_out=dict(results.left_out),
         methods=[
             {
@@ -161,10 +162,6 @@ def _cell(text: str) -> Markup:
     if found is None:
         return Markup("{}").format(text)
     return Markup('{} <span class="interval">{}</span>').format(*found.groups())
-
-
-def _hex(colour: tuple[int, int, int]) -> str:
-    return "#{:02x}{:02x}{:02x}".format(*colour)
 
 
 def _scatters(
