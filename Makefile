@@ -42,7 +42,7 @@ pictures: system setup-dev ## the documentation's pictures, from the running pro
 	@scripts/with_display.sh $(VENV)/bin/python docs/make_tour.py
 
 system:
-	@scripts/system_packages.sh
+	@scripts/system_packages.sh browser
 
 system-if-possible:
 	@scripts/system_packages.sh || echo "demo: going on without them"

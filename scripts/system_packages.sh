@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Install the system libraries that Qt, OpenGL and Xvfb need, where they are missing (Debian and Ubuntu).
 # Elsewhere, or without the right to install, say what is expected. Exit 0: all there; 1: something is missing.
+# With the argument "browser" also what Chromium (PyQt6-WebEngine) needs, in which the tests open reports.
 # REFIT_SYSTEM_PACKAGES=check only reports.
 set -uo pipefail
 
@@ -35,6 +36,20 @@ library libdbus-1.so.3 libdbus-1-3
 library libfontconfig.so.1 libfontconfig1
 library libglib-2.0.so.0 libglib2.0-0
 
+if [ "${1:-}" = browser ]; then
+    library libXcomposite.so.1 libxcomposite1
+    library libXdamage.so.1 libxdamage1
+    library libXrandr.so.2 libxrandr2
+    library libXtst.so.6 libxtst6
+    library libasound.so.2 libasound2
+    library libdrm.so.2 libdrm2
+    library libgbm.so.1 libgbm1
+    library libnspr4.so libnspr4
+    library libnss3.so libnss3
+    library libudev.so.1 libudev1
+    library libxkbfile.so.1 libxkbfile1
+fi
+
 command -v Xvfb >/dev/null || want xvfb
 if ! command -v fc-list >/dev/null || [ -z "$(fc-list)" ]; then
     want fontconfig
@@ -58,6 +73,17 @@ if ! command -v apt-get >/dev/null; then
     exit 1
 fi
 
+# Since 2024 some libraries have another name; the old one is provided by several, so that apt takes none.
+rename() {
+    local place
+    for place in "${!missing[@]}"; do
+        if apt-cache show "${missing[place]}t64" >/dev/null 2>&1; then
+            missing[place]+=t64
+        fi
+    done
+}
+rename
+
 as_root=()
 if [ "$(id -u)" -ne 0 ]; then
     as_root=(sudo -n)
@@ -71,4 +97,5 @@ fi
 echo "system packages: installing ${missing[*]}"
 apt() { "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq "$@" </dev/null; }
 apt update || echo "system packages: the package lists could not be refreshed; trying with those at hand" >&2
+rename
 apt install -y --no-install-recommends "${missing[@]}" >/dev/null

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import unicodedata
 from importlib.resources import files
 from typing import Any
@@ -10,6 +11,13 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from napari_refit import __version__
+
+CITATIONS = (
+    "B. S. Prabakaran, E. Ostrowski, M. Shafique: ReFit: A Framework for Refinement of Weakly Supervised Semantic "
+    "Segmentation Using Object Border Fitting for Medical Images. Advances in Visual Computing, ISVC 2023, pp. 44-55.",
+    f"The napari-refit developers: napari-refit {__version__}.",
+)
 # Persian, Indic scripts and emoji are joined by these two.
 _JOINERS = "\u200c\u200d"
 _HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
@@ -25,6 +33,7 @@ def environment() -> jinja2.Environment:
         finalize=visible,
     )
     made.globals["style"] = style()
+    made.filters["cell"] = cell
     return made
 
 
@@ -54,6 +63,21 @@ def _hides(letter: str) -> bool:
 
 def _written_out(letter: str) -> str:
     return letter.encode("unicode_escape").decode("ascii")
+
+
+def cell(text: str) -> Markup:
+    """A table cell with its interval in small print; escaped.
+
+    Examples
+    --------
+    >>> cell("0.61 (0.5–0.7)")
+    Markup('0.61 <span class="interval">(0.5–0.7)</span>')
+    """
+    text = visible(text)
+    found = re.fullmatch(r"([^ ()]+) (\([^()]*\))", text)
+    if found is None:
+        return Markup("{}").format(text)
+    return Markup('{} <span class="interval">{}</span>').format(*found.groups())
 
 
 def hex_colour(colour: tuple[int, int, int]) -> str:

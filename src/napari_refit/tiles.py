@@ -57,10 +57,12 @@ def tiles(
     >>> tiles(np.zeros((10, 20)), side=40).shape, tiles(np.zeros((10, 20)), side=40, spacing=(2, 1)).shape
     ((20, 128, 3), (40, 128, 3))
     """
-    rgb = _rgb(image)
-    shape = rgb.shape[:2]
+    picture = _picture(image)
+    shape = picture.shape[:2]
     size = _size(shape, side, spacing)
-    base = _resized(rgb, size)
+    base = _resized(picture, size)
+    if base.ndim == 2:
+        base = np.repeat(base[:, :, None], 3, axis=2)
     outlines: list[tuple[NDArray[np.bool_], Colour]] = []
     found = [_drawn(base, [])]
     if truth is not None:
@@ -83,8 +85,16 @@ def tiles(
     return np.concatenate([part for tile in found for part in (tile, gap)][:-1], axis=1)
 
 
-def compressed(picture: NDArray[np.uint8], quality: int = 86) -> tuple[str, bytes]:
+def compressed(picture: NDArray[np.uint8], quality: int = 86, effort: int = 4) -> tuple[str, bytes]:
     """A picture as a WebP file, or a JPEG where this Pillow knows no WebP.
+
+    Parameters
+    ----------
+    picture : ndarray of uint8, (H, W, 3)
+    quality : int
+        From 0 to 100.
+    effort : int
+        From 0 to 6: with more it takes longer and is smaller.
 
     Returns
     -------
@@ -95,21 +105,20 @@ def compressed(picture: NDArray[np.uint8], quality: int = 86) -> tuple[str, byte
 
     buffer = io.BytesIO()
     if features.check("webp"):
-        Image.fromarray(picture).save(buffer, "WEBP", quality=quality, method=4)
+        Image.fromarray(picture).save(buffer, "WEBP", quality=quality, method=effort)
         return "webp", buffer.getvalue()
     Image.fromarray(picture).save(buffer, "JPEG", quality=quality)
     return "jpeg", buffer.getvalue()
 
 
-def _rgb(image: NDArray[Any]) -> NDArray[np.float32]:
+def _picture(image: NDArray[Any]) -> NDArray[np.float32]:
+    """Grey, (H, W), or in colour, (H, W, 3)."""
     picture = np.nan_to_num(np.asarray(image, np.float32)).clip(0, 1)
     if picture.ndim == 3 and picture.shape[2] in (1, 2):
         picture = picture[:, :, 0]
-    if picture.ndim == 2:
-        picture = np.repeat(picture[:, :, None], 3, axis=2)
-    if picture.ndim != 3 or picture.shape[2] < 3 or not picture.size:
+    if picture.ndim not in (2, 3) or not picture.size:
         raise ValueError(f"an image must be (H, W) or (H, W, C), got {np.shape(image)}")
-    return picture[:, :, :3]
+    return picture if picture.ndim == 2 else picture[:, :, :3]
 
 
 def _labels(mask: NDArray[Any], shape: tuple[int, ...], name: str) -> NDArray[np.int64]:

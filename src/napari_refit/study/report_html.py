@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.resources import files
@@ -15,7 +14,7 @@ from markupsafe import Markup
 from napari_refit import __version__
 from napari_refit.errors import Cancelled, brief
 from napari_refit.io._atomic import atomic_path
-from napari_refit.pages import environment, hex_colour
+from napari_refit.pages import CITATIONS, environment, hex_colour
 from napari_refit.study.comparing import paired_dice
 from napari_refit.study.corrected import correction_tables
 from napari_refit.study.drawing import distribution_svg, scatter_svg
@@ -38,11 +37,6 @@ from napari_refit.tiles import CAM, REFINED, TRUTH
 
 PanelOf = Callable[[str, int | None, int | None], Panel]
 Progress = Callable[[int, int, str], None]
-CITE_PROGRAM = f"The napari-refit developers: napari-refit {__version__}."
-CITE_METHOD = (
-    "B. S. Prabakaran, E. Ostrowski, M. Shafique: ReFit: A Framework for Refinement of Weakly Supervised Semantic "
-    "Segmentation Using Object Border Fitting for Medical Images. Advances in Visual Computing, ISVC 2023, pp. 44-55."
-)
 
 
 @dataclass(frozen=True)
@@ -100,8 +94,6 @@ def report_html(
         HTML. No name or setting in it is taken for markup, and nothing is loaded from elsewhere.
     """
     titles = titles_of(results)
-    page = environment()
-    page.filters["cell"] = _cell
     source = files("napari_refit.study").joinpath("report.html.jinja").read_text(encoding="utf-8")
     shown = method_shown(statistics, results.baseline)
     groups = [
@@ -114,54 +106,51 @@ def report_html(
         }
         for group in statistics.groups
     ]
-    return page.from_string(source).render(
-        title=results.title or results.dataset,
-        data=data_facts(results),
-        licence=results.licence,
-        notes=results.notes,
-        groups=groups,
-        corrections=correction_tables(results.corrected, titles, results.wanted),
-        glossary=glossary(results, statistics),
-        scatters=list(_scatters(results, statistics, titles)),
-        # Charts are made here of numbers and of text that matplotlib escapes.
-        distribution=Markup(_distribution(statistics, titles)),
-        cases=_cases(results, statistics, panel, progress, shown, titles),
-        shown=titles.get(shown or "", ""),
-        compared=titles.get(results.baseline, results.baseline),
-        colours={
-            name: hex_colour(value) for name, value in (("truth", TRUTH), ("cam", CAM), ("refined", REFINED))
-        },
-        left_out=dict(results.left_out),
-        methods=[
-            {
-                "title": titles[method.key],
-                "key": method.key,
-                "about": method.about,
-                "notes": method.notes,
-                "lines": [
-                    *flat(method.settings),
-                    *((f"threshold, {key}", text) for key, text in flat(method.threshold)),
-                    *((f"checksum, {key}", text) for key, text in flat(method.checksums)),
-                ],
-            }
-            for method in results.methods
-        ],
-        made=[
-            ("napari-refit", __version__),
-            *flat(results.versions),
-            *flat(results.machine),
-            *((f"seconds, {key}", text) for key, text in flat(results.seconds)),
-        ],
-        citations=(CITE_METHOD, CITE_PROGRAM, *results.citation),
+    return (
+        environment()
+        .from_string(source)
+        .render(
+            title=results.title or results.dataset,
+            data=data_facts(results),
+            licence=results.licence,
+            notes=results.notes,
+            groups=groups,
+            corrections=correction_tables(results.corrected, titles, results.wanted),
+            glossary=glossary(results, statistics),
+            scatters=list(_scatters(results, statistics, titles)),
+            # Charts are made here of numbers and of text that matplotlib escapes.
+            distribution=Markup(_distribution(statistics, titles)),
+            cases=_cases(results, statistics, panel, progress, shown, titles),
+            shown=titles.get(shown or "", ""),
+            compared=titles.get(results.baseline, results.baseline),
+            colours={
+                name: hex_colour(value)
+                for name, value in (("truth", TRUTH), ("cam", CAM), ("refined", REFINED))
+            },
+            left_out=dict(results.left_out),
+            methods=[
+                {
+                    "title": titles[method.key],
+                    "key": method.key,
+                    "about": method.about,
+                    "notes": method.notes,
+                    "lines": [
+                        *flat(method.settings),
+                        *((f"threshold, {key}", text) for key, text in flat(method.threshold)),
+                        *((f"checksum, {key}", text) for key, text in flat(method.checksums)),
+                    ],
+                }
+                for method in results.methods
+            ],
+            made=[
+                ("napari-refit", __version__),
+                *flat(results.versions),
+                *flat(results.machine),
+                *((f"seconds, {key}", text) for key, text in flat(results.seconds)),
+            ],
+            citations=(*CITATIONS, *results.citation),
+        )
     )
-
-
-def _cell(text: str) -> Markup:
-    """A table cell with its interval in small print; escaped."""
-    found = re.fullmatch(r"([^ ()]+) (\([^()]*\))", text)
-    if found is None:
-        return Markup("{}").format(text)
-    return Markup('{} <span class="interval">{}</span>').format(*found.groups())
 
 
 def _scatters(
