@@ -21,7 +21,6 @@ from napari_refit.errors import Cancelled, WriteError, one_line
 from napari_refit.pipeline import Progress
 from napari_refit.recipe import RefitParams
 
-THUMBNAILS = "thumbnails"
 EXPECTED = (OSError, ValueError, TypeError, MemoryError, IndexError)
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.ENODEV, errno.ENOTCONN)
 _MOST_MESSAGES = 20

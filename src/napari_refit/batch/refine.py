@@ -10,8 +10,9 @@ from napari_refit.batch.cases import Case
 from napari_refit.batch.memory import plan_of
 from napari_refit.batch.record import shown_path
 from napari_refit.batch.streamed import refine_streamed, scratch_files
-from napari_refit.errors import WriteError, one_line
-from napari_refit.io._atomic import atomic_path, flush_folder
+from napari_refit.batch.thumbnails import write_thumbnail
+from napari_refit.errors import one_line
+from napari_refit.io._atomic import flush_folder
 from napari_refit.io.pieces import FileArray
 from napari_refit.io.sidecar import file_checksum, plain, sidecar_path, write_sidecar
 from napari_refit.io.streaming import write_labels
@@ -100,22 +101,12 @@ def _of_this_place(case: Case, work: Work) -> dict[str, Any]:
 
 def _thumbnail(case: Case, work: Work, refined: Refined) -> tuple[str, str]:
     """Draw the picture of a case; its path below the output folder, and what went wrong."""
-    try:
-        from napari_refit.batch.thumbnails import write_thumbnail
-    except ImportError:
-        return "", ""
     name = f"{THUMBNAILS}/{case.name}.webp"
-    target = work.out.path / name
-    work.out.make_parent(target)
-    trouble = ""
-    with atomic_path(target) as temporary:
-        try:
-            write_thumbnail(temporary, refined.refit, refined.result, refined.truth)
-        except (WriteError, OSError, MemoryError):
-            raise
-        except Exception as error:  # a picture is no reason to lose a result
-            trouble = f"no picture: {one_line(error)}"
-    if trouble:
-        target.unlink()
-        return "", trouble
+    work.out.make_parent(work.out.path / name)
+    try:
+        write_thumbnail(work.out.path / name, refined.refit, refined.result, refined.truth)
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:  # a picture is no reason to lose a result
+        return "", f"no picture: {one_line(error)}"
     return name, ""

@@ -291,15 +291,14 @@ class _Run:
         everything = [
             now.get(name) or self.before[name] for name in names if name in now or name in self.before
         ]
+        from napari_refit.batch.report import write_report
+
         try:
             self.folder.check()
             write_records(self.folder.path, everything)
             about = self._about(records, everything, stopped)
             _write_json(self.folder.path / SUMMARY, about)
-            with suppress(ImportError):
-                from napari_refit.batch.report import write_report
-
-                write_report(self.folder.path, everything, about)
+            write_report(self.folder.path, everything, about)
         except WriteError:
             # Where the disk is full or gone, that is said already.
             if not stopped:
