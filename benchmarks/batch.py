@@ -45,7 +45,7 @@ def make_study(folder: Path, n_files: int, seed: int = 0) -> Path:
     for k in range(n_files):
         centre = np.array([rng.uniform(8, 16), rng.uniform(7, 13), 1.0])[:, None, None, None]
         inside = (((grid - centre) ** 2).sum(axis=0) < 25).astype(np.uint8)
-        image = (inside * 400 + rng.normal(0, 30, inside.shape)).astype(np.int16)
+        image = (inside * 400.0 + rng.normal(0, 30, inside.shape)).astype(np.int16)
         response = np.clip(inside * 200.0 + rng.normal(20, 10, inside.shape), 0, 255).astype(np.uint8)
         for part, values in (("image", image), ("truth", inside), ("response", response)):
             path = folder / f"site{k % 3}" / f"{part}{k:02d}.nii.gz"

@@ -13,6 +13,14 @@ from napari_refit.batch.settings import BatchParams
 from napari_refit.recipe import RefitParams
 
 PARAMS = RefitParams(n_segments=16, sigma=0)
+SHORT = (
+    "test_run.py",
+    "test_many_files.py",
+    "test_streamed.py",
+    "test_cluster.py",
+    "test_cli_batch.py",
+    "test_cases.py",
+)
 
 
 class Study:
@@ -70,6 +78,25 @@ class Study:
             for path in sorted(out.rglob("*"))
             if path.is_file() and path.name not in varying
         }
+
+
+@pytest.fixture(autouse=True)
+def _no_charts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing a report takes longer than the batches of these tests; those that read one ask for ``report_page``."""
+    if "report_page" not in request.fixturenames and request.path.name in SHORT:
+        monkeypatch.setattr("napari_refit.batch.report.write_report", lambda out, records, about: out)
+
+
+@pytest.fixture
+def report_page() -> str:
+    """Name of the report, for a test that has it drawn."""
+    return "report.html"
+
+
+@pytest.fixture(scope="session")
+def make_study() -> type[Study]:
+    """Makes studies for fixtures that live longer than a test."""
+    return Study
 
 
 @pytest.fixture

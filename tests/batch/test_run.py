@@ -31,7 +31,7 @@ from napari_refit.refining import Job, refine_file
 PARAMS = RefitParams(n_segments=16, sigma=0)
 
 
-def test_results_are_those_of_refine(small_study, tmp_path):
+def test_results_are_those_of_refine(small_study, tmp_path, report_page):
     out = tmp_path / "out"
     result = small_study.run(out)
     assert small_study.states(result) == dict.fromkeys(("a/one", "a/two", "b/one", "b/two"), "done")
@@ -54,7 +54,7 @@ def test_results_are_those_of_refine(small_study, tmp_path):
     assert summary["counts"] == {"done": 4, "skipped": 0, "failed": 0, "cancelled": 0}
     mean = np.mean([record.metrics["refined"]["dice"] for record in result.records])
     assert summary["metrics"]["refined"]["dice"] == pytest.approx(mean)
-    assert (out / "report.html").is_file()
+    assert (out / report_page).is_file()
     assert read_records(out) == result.records
 
 

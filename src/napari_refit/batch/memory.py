@@ -167,9 +167,10 @@ def needs_of(job: Job, params: RefitParams) -> Needs:
     n_pixels = math.prod(grid.shape[own] for own in shown)
     n_maps = _n_maps(job, params, response, n_voxels)
     batch = params.cam.batch_size
-    sample = min(n_voxels, max(SAMPLE_VOXELS, n_voxels // grid.shape[grid.order[0]])) * (
-        image.dtype.itemsize + 1
-    )
+    sample = 0
+    if params.intensity.mode == "percentile":
+        most = max(SAMPLE_VOXELS, n_voxels // grid.shape[grid.order[0]])
+        sample = min(n_voxels, most) * (image.dtype.itemsize + 1)
     working = _LEAST + sample + n_pixels * (_BYTES_PER_PIXEL + 8 * batch * n_maps)
     if job.response is None:
         side = getattr(job.model, "input_size", None)
