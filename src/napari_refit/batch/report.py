@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
 REPORT = "report.html"
 STATES = ("failed", "cancelled", "done", "skipped")
-"""In the order of the page."""
+"""In the order of the page; done and skipped are one kind there, in the order of the cases."""
 MOST_PICTURES = 16_500_000
 """Bytes of all pictures in a page, as text: it stays below 20 MB with a thousand cases."""
 _MOST_FILE = 1_000_000
@@ -145,7 +146,8 @@ def report_html(out: Path, records: Sequence[Record], about: Mapping[str, Any]) 
     str
         HTML that loads nothing from elsewhere, and in which no name, error or setting is taken for markup.
     """
-    ordered = sorted(records, key=lambda record: _rank(record.state))
+    # A rerun that finds a case done says "skipped"; its place in the page is the same.
+    ordered = sorted(records, key=lambda record: min(_rank(record.state), STATES.index("done")))
     scores = gather(ordered)
     reviews = _reviews(out, ordered)
     common = _common_checksums(ordered)
@@ -269,7 +271,7 @@ def _put_pictures(out: Path, records: Sequence[Record], lines: Sequence[Line]) -
     room, left_out = MOST_PICTURES, 0
     for k in wanted:
         try:
-            picture = _picture(out / records[k].thumbnail)
+            picture = _picture(out, records[k].thumbnail)
         except ReadError as error:
             lines[k].fault = f"No picture: {brief(error)}"
             continue
@@ -287,8 +289,8 @@ def _put_pictures(out: Path, records: Sequence[Record], lines: Sequence[Line]) -
     ]
 
 
-def _picture(path: Path) -> Picture:
-    """Read a picture.
+def _picture(out: Path, name: str) -> Picture:
+    """Read a picture of the folder.
 
     Raises
     ------
@@ -297,6 +299,9 @@ def _picture(path: Path) -> Picture:
     """
     from PIL import Image, UnidentifiedImageError
 
+    path = Path(os.path.normpath(out / name))
+    if not path.is_relative_to(os.path.normpath(out)):
+        raise ReadError(path, "does not lie in the folder of the results")
     try:
         if path.stat().st_size > _MOST_FILE:
             raise ReadError(path, "is too large for a thumbnail")

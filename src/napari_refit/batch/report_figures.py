@@ -74,6 +74,7 @@ class Scores:
     Attributes
     ----------
     cases : list of Record
+        By name.
     rows : tuple of str
         Keys of the rows, as in `ROWS`; others after them.
     values : dict of (row, figure) to ndarray of float64, (n_cases,)
@@ -92,6 +93,8 @@ class Scores:
 def gather(records: Sequence[Record]) -> Scores:
     """The figures of all cases that were scored."""
     cases = [record for record in records if record.metrics and record.state in ("done", "skipped")]
+    # What is drawn must not depend on the order in which files were found.
+    cases.sort(key=lambda record: record.name)
     found = {row for record in cases for row in record.metrics}
     rows = (*(row for row in ROWS if row in found), *sorted(found - set(ROWS)))
     keys = {(row, key) for record in cases for row, figures in record.metrics.items() for key in figures}

@@ -102,7 +102,7 @@ def read_review(
             entries[entry.case], lines[entry.case] = entry, line
     except csv.Error as error:
         raise ReadError(source, f"line {last + 1} is no line of a CSV file: {brief(error)}") from None
-    return entries, columns or COLUMNS
+    return entries, (*columns, *(name for name in COLUMNS if name not in columns))
 
 
 def write_review(
@@ -173,7 +173,7 @@ def _columns(source: Path, line: int, cells: Sequence[str]) -> tuple[str, ...]:
             source,
             f"line {line}: there is no column {' and '.join(missing)}; the columns are {', '.join(COLUMNS)}",
         )
-    return (*(name for name in names), *(name for name in COLUMNS if name not in names))
+    return tuple(names)
 
 
 def _entry(

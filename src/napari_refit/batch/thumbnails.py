@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ SIDE = 176
 """Pixels of a tile's longer side."""
 MOST_BYTES = 12_000
 """Of a file: a thousand of them, written as text in a page of less than 20 MB, leave room for the tables."""
-_QUALITIES = (70, 50, 35, 20, 10, 1)
+_QUALITIES = (70, 50, 35, 20, 10)
 # Half the time of the usual, for a tenth more bytes.
 _EFFORT = 2
 
@@ -62,19 +62,22 @@ def write_thumbnail(
     positions = most_to_see(refit, result, truth)
     grid = refit.grid
     index = grid.index(positions)
-    picture = tiles(
-        _image(refit, index),
-        truth=None if truth is None else grid.displayed_cut(truth, positions),
-        response=_response(refit, result, index),
-        cam_mask=grid.displayed_cut(result.cam_mask, positions),
-        refined=grid.displayed_cut(result.mask, positions),
-        side=SIDE,
-        spacing=grid.plane_spacing(index),
-    )
-    for quality in _QUALITIES:
-        _, content = compressed(picture, quality, _EFFORT)
-        if len(content) <= MOST_BYTES:
-            break
+    image, response = _image(refit, index), _response(refit, result, index)
+    truth_shown = None if truth is None else grid.displayed_cut(truth, positions)
+    cam_mask, mask = (grid.displayed_cut(each, positions) for each in (result.cam_mask, result.mask))
+
+    def draw(side: int) -> NDArray[np.uint8]:
+        return tiles(
+            image,
+            truth=truth_shown,
+            response=response,
+            cam_mask=cam_mask,
+            refined=mask,
+            side=side,
+            spacing=grid.plane_spacing(index),
+        )
+
+    content = _small_enough(draw)
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary:
         temporary.write_bytes(content)
@@ -118,6 +121,18 @@ def most_to_see(refit: Refit, result: VolumeResult, truth: NDArray[Any] | None =
         ]
     best = int(np.argmax(seen)) if any(seen) else len(seen) // 2
     return grid.positions(indices[best])
+
+
+def _small_enough(draw: Callable[[int], NDArray[np.uint8]]) -> bytes:
+    """A picture as good as its bytes allow: coarser first, and smaller where that does not do."""
+    content = b""
+    for side in (SIDE, SIDE // 2, SIDE // 4):
+        picture = draw(side)
+        for quality in _QUALITIES:
+            _, content = compressed(picture, quality, _EFFORT)
+            if len(content) <= MOST_BYTES:
+                return content
+    return content
 
 
 def _area(*planes: NDArray[Any]) -> int:
