@@ -40,6 +40,7 @@ docs: setup-dev ## the documentation, into site/
 pictures: system setup-dev ## the documentation's pictures, from the running program
 	@scripts/with_display.sh $(VENV)/bin/python docs/make_pictures.py
 	@scripts/with_display.sh $(VENV)/bin/python docs/make_tour.py
+	@scripts/with_display.sh $(VENV)/bin/python docs/make_report_picture.py
 
 system:
 	@scripts/system_packages.sh browser
