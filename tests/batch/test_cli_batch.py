@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -115,31 +116,30 @@ def test_names_are_printed_as_they_are_on_a_terminal():
     assert "\x1b[2J" not in text
 
 
-def test_an_interrupt_finishes_the_file_at_hand(study, tmp_path):
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_interrupt_finishes_the_files_at_hand(study, tmp_path, workers):
+    if workers > 1:
+        pytest.importorskip("distributed")
     for k in range(40):
         study.add(f"{k:02d}")
-    command = [
-        sys.executable,
-        "-m",
-        "napari_refit",
-        "batch",
-        str(study.table),
-        "--out",
-        str(tmp_path / "out"),
-        *FAST,
-    ]
-    run = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    words = ["batch", str(study.table), "--out", str(tmp_path / "out"), *FAST]
+    command = [sys.executable, "-m", "napari_refit", *words, "--workers", str(workers)]
+    run = subprocess.Popen(
+        command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
     assert run.stderr is not None
     first = run.stderr.readline()
-    run.send_signal(signal.SIGINT)
+    # As a terminal does it: to every process of the group.
+    os.killpg(run.pid, signal.SIGINT)
     rest, _ = run.stderr.read(), run.wait()
-    assert first.startswith("1/40 00: done")
+    assert first.startswith("1/40 ")
     assert run.returncode == 1, rest
     assert "stopping after the files at hand" in rest
     assert "left; the same command goes on there" in rest.splitlines()[-1]
+    assert rest.count("napari-refit: error:") == 1
     done = rest.count(": done, ") + 1
     assert 1 <= done < 40
     assert len(list((tmp_path / "out").glob("*.refit.json"))) == done
     study.run(tmp_path / "unbroken")
-    assert main(command[3:]) == 0
+    assert main(words) == 0
     assert study.outputs(tmp_path / "out") == study.outputs(tmp_path / "unbroken")

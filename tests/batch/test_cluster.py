@@ -111,7 +111,7 @@ def test_a_scheduler_file_that_is_none(tmp_path):
             cluster.connect(str(tmp_path / name))
 
 
-def test_workers_share_the_cores_and_none_is_used_twice(tmp_path):
+def test_workers_share_the_cores_and_none_is_used_twice(tmp_path, monkeypatch):
     pytest.importorskip("distributed")
     work = Work(Recipe(PARAMS), OutputFolder.make(tmp_path))
     engine = cluster.DaskEngine(BatchParams(workers=2), work)
@@ -127,9 +127,11 @@ def test_workers_share_the_cores_and_none_is_used_twice(tmp_path):
             "blas": int(os.environ["OMP_NUM_THREADS"]),
         }
 
+    share = max(1, n_threads() // 2)
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
     with engine._client(2) as client:
         found = client.run(threads)
-    share = max(1, n_threads() // 2)
+    assert os.environ["OMP_NUM_THREADS"] == "7"
     assert list(found.values()) == [{"loops": share, "torch": share, "blas": share}] * 2
 
 

@@ -7,9 +7,10 @@ import json
 import logging
 import os
 import queue
+import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -109,22 +110,26 @@ class DaskEngine:
         from distributed import Client, LocalCluster
 
         n_workers = min(self.params.workers, n_cases)
-        environment = {**dask.config.get("distributed.nanny.pre-spawn-environ"), **fair_threads(n_workers)}
-        with (
-            dask.config.set({"distributed.nanny.pre-spawn-environ": environment}),
-            LocalCluster(
-                n_workers=n_workers,
-                threads_per_worker=1,
-                processes=True,
-                # What a case takes is known before it begins; a worker is never killed for it.
-                memory_limit=0,
-                host="127.0.0.1",
-                dashboard_address=None,
-                silence_logs=logging.CRITICAL,
-                resources=self.resources or None,
-            ) as cluster,
-            Client(cluster, set_as_default=False) as client,
-        ):
+        share = fair_threads(n_workers)
+        environment = {**dask.config.get("distributed.nanny.pre-spawn-environ"), **share}
+        with ExitStack() as stack:
+            # Dask lets what is set here already stand, in its workers too.
+            with _environment(share), dask.config.set({"distributed.nanny.pre-spawn-environ": environment}):
+                cluster = stack.enter_context(
+                    LocalCluster(
+                        n_workers=n_workers,
+                        threads_per_worker=1,
+                        processes=True,
+                        # What a case takes is known before it begins; a worker is never killed for it.
+                        memory_limit=0,
+                        host="127.0.0.1",
+                        dashboard_address=None,
+                        silence_logs=logging.CRITICAL,
+                        resources=self.resources or None,
+                    )
+                )
+            client = stack.enter_context(Client(cluster, set_as_default=False))
+            client.register_plugin(_deaf_plugin(), name="refit-signals")
             yield client
 
     def _for_workers(self) -> Work:
@@ -143,6 +148,21 @@ class DaskEngine:
         return [(case, _absolute(case)) for case in cases]
 
 
+@contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    """Variables that processes are started with within."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
 def _absolute(case: Case) -> Case:
     return replace(
         case,
@@ -151,6 +171,21 @@ def _absolute(case: Case) -> Case:
         truth=None if case.truth is None else case.truth.absolute(),
         response=None if case.response is None else case.response.absolute(),
     )
+
+
+def _deaf_plugin() -> Any:
+    """Keeps an interrupt that a terminal sends to all processes from workers: the batch decides what is finished."""
+    from distributed import WorkerPlugin
+
+    class Deaf(WorkerPlugin):
+        def setup(self, worker: Any) -> None:
+            del worker
+            # Only the main thread may; a worker that has another one there is not interrupted either.
+            with suppress(ValueError):
+                signal.signal(signal.SIGINT, signal.SIG_IGN)
+                signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+    return Deaf()
 
 
 def connect(address: str) -> Client:
@@ -332,14 +367,12 @@ def _task(case: Case, work: Work) -> Outcome:
 
 
 def _prepare(worker: Any) -> None:
-    """Share the cores of a worker that somebody else started; one of ours has its share by its environment."""
+    """Use as many cores as a worker was started for, unless its environment says how many."""
     if "REFIT_THREADS" in os.environ:
         return
     from napari_refit.bands import n_threads
 
-    n_processes = max(1, n_threads() // max(1, worker.state.nthreads))
-    for name, value in fair_threads(n_processes).items():
-        os.environ[name] = value
+    os.environ["REFIT_THREADS"] = str(worker.state.nthreads)
     n_threads.cache_clear()
     import torch
 
