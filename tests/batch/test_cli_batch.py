@@ -139,7 +139,8 @@ def test_an_interrupt_finishes_the_files_at_hand(study, tmp_path, workers):
     assert rest.count("napari-refit: error:") == 1
     done = rest.count(": done, ") + 1
     assert 1 <= done < 40
-    assert len(list((tmp_path / "out").glob("*.refit.json"))) == done
+    # A worker may just have begun one more when it was taken back: that one is whole as well.
+    assert done <= len(list((tmp_path / "out").glob("*.refit.json"))) <= done + workers - 1
     study.run(tmp_path / "unbroken")
     assert main(words) == 0
     assert study.outputs(tmp_path / "out") == study.outputs(tmp_path / "unbroken")

@@ -57,7 +57,7 @@ def bad_study(tmp_path_factory, request):
     broken("<script>alert(1)</script>", "is not a NumPy", b"<html>")
     (folder / "bad/folder.npy").mkdir()
     study.row("bad/folder.npy", "", "../response/site0/good00.npy")
-    bad["bad/folder.npy"] = "is a folder"
+    bad["bad/folder.npy"] = "is a folder without DICOM images"
     study.row("bad/not there.npy", "", "../response/site0/good00.npy")
     bad["bad/not there"] = "there is no such file"
     values = np.random.default_rng(0).integers(0, 99, (24, 20, 3)).astype(np.int16)
@@ -127,4 +127,4 @@ def test_a_killed_batch_ends_as_an_unbroken_one():
     assert figures["results"] == 10
     # Labels, sidecars and pictures.
     assert figures["compared_files"] == 30
-    assert len(set(figures["done_when_killed"])) > 1
+    assert min(figures["done_when_killed"]) < 10

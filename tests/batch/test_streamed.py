@@ -202,4 +202,7 @@ def test_the_most_memory_ever_taken_is_within_the_budget(tmp_path):
     assert found["slices"] == 240
     assert found["peak"] < found["budget"]
     labels = load(tmp_path / "out" / "large_refined.npy").data
-    assert [int(plane[64:128, 64:128].mean() * 100) for plane in labels] == [100] * 240
+    # Every slice shows the same.
+    assert labels[0, 64:128, 64:128].mean() > 0.9
+    assert labels[0].mean() < 0.1
+    assert (labels == labels[0]).all()

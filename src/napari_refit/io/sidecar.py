@@ -87,6 +87,8 @@ def file_checksum(path: str | os.PathLike[str]) -> str:
             with file_path.open("rb") as file:
                 digest.update(file_path.name.encode("utf-8", "surrogateescape") + b"\0")
                 digest.update(hashlib.file_digest(file, "sha256").digest())
+    except FileNotFoundError:
+        raise ReadError(path, "there is no such file; check the path") from None
     except OSError as error:
         raise ReadError(path, f"cannot be read: {brief(error.strerror or str(error))}") from None
     return f"sha256:{digest.hexdigest()}"
