@@ -197,6 +197,8 @@ def test_bids_without_a_dataset_and_a_single_subject(tmp_path):
     assert "lies in no BIDS dataset" in str(problems[0])
     (cases, _) = find_cases([root / "sub-01/anat/sub-01_T1w.nii.gz"], tmp_path / "out", layout="bids")
     assert [case.name for case in cases] == ["sub-01/anat/sub-01_T1w"]
+    cases, problems = find_cases([str(root / "sub-*/*/anat/*_T2w*")], tmp_path / "out", layout="bids")
+    assert ([case.name[-3:] for case in cases], problems) == (["T2w"], [])
 
 
 def test_a_bids_run_writes_the_description(tmp_path, study):

@@ -61,3 +61,17 @@ def test_checksums(tmp_path):
     assert file_checksum(tmp_path) != folder
     with pytest.raises(refit.ReadError, match="gone"):
         file_checksum(tmp_path / "gone")
+
+
+def test_a_detached_header_counts_with_its_voxels(tmp_path):
+    for name, line in (("a.mhd", "ElementDataFile = a.raw"), ("a.nhdr", "data file: a.raw")):
+        path, voxels = tmp_path / name, tmp_path / "a.raw"
+        path.write_text(f"NDims = 2\n{line}\n")
+        voxels.write_bytes(b"1")
+        first = file_checksum(path)
+        voxels.write_bytes(b"2")
+        assert file_checksum(path) != first
+        voxels.write_bytes(b"1")
+        assert file_checksum(path) == first
+    (tmp_path / "local.mhd").write_bytes(b"ElementDataFile = LOCAL\n\x00\xff")
+    assert file_checksum(tmp_path / "local.mhd").startswith("sha256:")

@@ -125,7 +125,7 @@ def find_cases(
         if layout == "csv" or (layout == "auto" and path.suffix.lower() == ".csv" and not path.is_dir()):
             new = table.read_cases(path)
         elif layout == "bids" or (layout == "auto" and bids.is_dataset(path)):
-            new = bids.read_cases(path)
+            new = [item for one in _expanded(path) for item in bids.read_cases(one)]
         else:
             new = _files(path, out)
         problems += [item for item in new if isinstance(item, Problem)]
@@ -213,6 +213,13 @@ def _pattern(path: Path, out: Path) -> list[Found | Problem]:
         elif _is_image(image):
             found.append(Found(image, fixed))
     return found or [Problem(path.name, path, "matches no image; check the pattern")]
+
+
+def _expanded(path: Path) -> list[Path]:
+    """What a pattern matches; a path that is none, or is there, stands for itself."""
+    if not os.path.lexists(path) and glob.has_magic(str(path)):
+        return [Path(match) for match in sorted(glob.glob(str(path), recursive=True))] or [path]
+    return [path]
 
 
 def _before_magic(parts: Iterable[str]) -> Iterator[str]:

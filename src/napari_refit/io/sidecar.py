@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,9 @@ import numpy as np
 from napari_refit.errors import ReadError, brief
 from napari_refit.io._atomic import atomic_path
 from napari_refit.io.formats import split_name
+
+_VOXELS = re.compile(rb"^\s*(?:ElementDataFile\s*=|data ?file\s*:)\s*(.+?)\s*$", re.MULTILINE | re.IGNORECASE)
+_LONGEST_HEADER = 1 << 20
 
 
 def sidecar_path(path: str | os.PathLike[str]) -> Path:
@@ -61,6 +65,8 @@ def write_sidecar(path: str | os.PathLike[str], report: Mapping[str, Any]) -> Pa
 def file_checksum(path: str | os.PathLike[str]) -> str:
     """Return the SHA-256 of a file, or of a folder's files and their names.
 
+    A header whose voxels lie in another file (``.mhd``, ``.nhdr``) counts with that file.
+
     Parameters
     ----------
     path : path-like
@@ -82,7 +88,12 @@ def file_checksum(path: str | os.PathLike[str]) -> str:
             path = Path(str(path).rpartition("#")[0])
         if not path.is_dir():
             with path.open("rb") as file:
-                return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
+                found = hashlib.file_digest(file, "sha256")
+            voxels = _voxels_of(path)
+            if voxels is not None:
+                with voxels.open("rb") as file:
+                    found.update(hashlib.file_digest(file, "sha256").digest())
+            return f"sha256:{found.hexdigest()}"
         for file_path in sorted(entry for entry in path.iterdir() if entry.is_file()):
             with file_path.open("rb") as file:
                 digest.update(file_path.name.encode("utf-8", "surrogateescape") + b"\0")
@@ -92,6 +103,17 @@ def file_checksum(path: str | os.PathLike[str]) -> str:
     except OSError as error:
         raise ReadError(path, f"cannot be read: {brief(error.strerror or str(error))}") from None
     return f"sha256:{digest.hexdigest()}"
+
+
+def _voxels_of(path: Path) -> Path | None:
+    """The file that a detached header names, if it is there."""
+    if split_name(path)[1] not in (".mhd", ".nhdr"):
+        return None
+    match = _VOXELS.search(path.read_bytes()[:_LONGEST_HEADER])
+    if match is None:
+        return None
+    named = path.parent / os.fsdecode(match[1])
+    return named if named.is_file() else None
 
 
 def plain(value: Any) -> Any:
