@@ -156,7 +156,7 @@ def look(browser: Browser, report: Path, folder: Path) -> dict[str, Any]:
     seen["places"] = browser.run("document.querySelectorAll('.picture').length")
     seen["shown_first"] = browser.run(SHOWN)
     browser.photograph(folder / "light.png")
-    browser.run("document.getElementById('cases').scrollIntoView({behavior: 'instant'}) ?? null")
+    browser.run("document.querySelector('.picture').scrollIntoView({behavior: 'instant'}) ?? null")
     browser.until(f"{SHOWN} > {seen['shown_first']}")
     seen["shown_at_table"] = browser.run(SHOWN)
     browser.run("window.scrollTo({top: document.body.scrollHeight, behavior: 'instant'}) ?? null")
