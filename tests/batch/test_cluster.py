@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import psutil
 import pytest
@@ -68,6 +69,12 @@ def test_a_running_scheduler_that_goes_away(study, tmp_path, monkeypatch):
         settings = BatchParams(scheduler=running.scheduler_address)
         result = run_batch(cases[:4], Recipe(PARAMS), tmp_path / "out", settings)
         assert [record.state for record in result.records] == ["done"] * 4
+
+        monkeypatch.setattr("napari_refit.batch.run.Work", partial(Work, version="0.0"))
+        other = run_batch(cases[4:6], Recipe(PARAMS), tmp_path / "other", settings)
+        assert "has napari-refit" in other.stopped
+        monkeypatch.undo()
+        monkeypatch.chdir(tmp_path)
 
         def close(record: Record) -> None:
             if record.state == "done":

@@ -7,18 +7,16 @@ import json
 import logging
 import os
 import queue
-import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from napari_refit.batch.at_worker import deaf_plugin, executing, task
 from napari_refit.batch.cases import Case
-from napari_refit.batch.memory import worker_share
-from napari_refit.batch.one import Outcome, Work, run_case
-from napari_refit.batch.record import RECORDS, Record, shown_path
+from napari_refit.batch.one import Outcome, Work
+from napari_refit.batch.record import Record, shown_path
 from napari_refit.batch.settings import BatchParams, amounts_of
 from napari_refit.errors import brief, one_line
 
@@ -129,7 +127,7 @@ class DaskEngine:
                     )
                 )
             client = stack.enter_context(Client(cluster, set_as_default=False))
-            client.register_plugin(_deaf_plugin(), name="refit-signals")
+            client.register_plugin(deaf_plugin(), name="refit-signals")
             yield client
 
     def _for_workers(self) -> Work:
@@ -171,21 +169,6 @@ def _absolute(case: Case) -> Case:
         truth=None if case.truth is None else case.truth.absolute(),
         response=None if case.response is None else case.response.absolute(),
     )
-
-
-def _deaf_plugin() -> Any:
-    """Keeps an interrupt that a terminal sends to all processes from workers: the batch decides what is finished."""
-    from distributed import WorkerPlugin
-
-    class Deaf(WorkerPlugin):
-        def setup(self, worker: Any) -> None:
-            del worker
-            # Only the main thread may; a worker that has another one there is not interrupted either.
-            with suppress(ValueError):
-                signal.signal(signal.SIGINT, signal.SIG_IGN)
-                signal.signal(signal.SIGTERM, signal.SIG_IGN)
-
-    return Deaf()
 
 
 def connect(address: str) -> Client:
@@ -269,7 +252,7 @@ class _Spread:
 
     def _give(self, item: _Given) -> None:
         future = self.client.submit(
-            _task, item.sent, self.work, pure=False, resources=self.resources or None, key=_key(item)
+            task, item.sent, self.work, pure=False, resources=self.resources or None, key=_key(item)
         )
         self.given[future] = item
         future.add_done_callback(self.done.put)
@@ -308,7 +291,7 @@ class _Spread:
 
     def _begun(self) -> set[str]:
         with suppress(Exception):
-            found = self.client.run(_executing, on_error="ignore")
+            found = self.client.run(executing, on_error="ignore")
             return {str(key) for keys in found.values() if isinstance(keys, list) for key in keys}
         return set()
 
@@ -338,56 +321,6 @@ def _key(item: _Given) -> str:
     import secrets
 
     return f"refit-{secrets.token_hex(8)}-{item.tries}"
-
-
-def _executing(dask_worker: Any) -> list[str]:
-    return [str(state.key) for state in dask_worker.state.executing]
-
-
-_one_at_a_time = threading.Lock()
-_is_ready = threading.Event()
-
-
-def _task(case: Case, work: Work) -> Outcome:
-    """What a worker does: one case at a time in each process, however many threads it has."""
-    from distributed import get_worker
-
-    worker = get_worker()
-    with _one_at_a_time:
-        if not (work.out.path / RECORDS).exists():
-            text = f"worker {worker.address} does not see {work.out.path}; all workers need the same folders"
-            record = Record(case.name, str(case.image), str(case.output), "failed", text)
-            return Outcome(record, text)
-        if not _is_ready.is_set():
-            _prepare(worker)
-            _is_ready.set()
-        if work.memory is None:
-            work = replace(work, memory=worker_share(worker.memory_manager.memory_limit))
-        return run_case(case, replace(work, recipe=replace(work.recipe, device=_device(work, worker))))
-
-
-def _prepare(worker: Any) -> None:
-    """Use as many cores as a worker was started for, unless its environment says how many."""
-    if "REFIT_THREADS" in os.environ:
-        return
-    from napari_refit.bands import n_threads
-
-    os.environ["REFIT_THREADS"] = str(worker.state.nthreads)
-    n_threads.cache_clear()
-    import torch
-
-    torch.set_num_threads(n_threads())
-
-
-def _device(work: Work, worker: Any) -> str | None:
-    """A GPU of its own for each worker of this machine."""
-    device = work.recipe.device
-    if device != "cuda" or not isinstance(worker.name, int):
-        return device
-    import torch
-
-    count = torch.cuda.device_count()
-    return device if count < 2 else f"cuda:{worker.name % count}"
 
 
 @contextmanager

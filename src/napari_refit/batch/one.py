@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from napari_refit import __version__
 from napari_refit.batch.cases import Case
 from napari_refit.batch.files import OutputFolder
 from napari_refit.batch.record import Record, shown_path
@@ -65,6 +66,8 @@ class Work:
         Most bytes of this worker's process; None: half of what is free.
     model_checksum : str or None
         Of the checkpoint's file, where the model is one.
+    version : str
+        Of the program that began the batch.
     """
 
     recipe: Recipe
@@ -73,6 +76,7 @@ class Work:
     thumbnails: bool = True
     memory: int | None = None
     model_checksum: str | None = None
+    version: str = __version__
 
 
 @dataclass(frozen=True)
