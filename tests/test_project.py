@@ -17,6 +17,7 @@ STAGES = ("uss", "cam", "fit", "metrics")
 COMMON = (
     "__init__.py",
     "params.py",
+    "cam_params.py",
     "fit_params.py",
     "declare.py",
     "registry.py",
@@ -35,6 +36,7 @@ FACES = (
     "cli_reproduce.py",
     "cli_shared.py",
     "cli_train.py",
+    "cli_tune.py",
     "__main__.py",
     "_reader.py",
     "_writer.py",

@@ -47,6 +47,8 @@ class Declaration:
         How the value grows with the resolution of the image: 1 for a length in pixels, 2 for an area, else 0.
     files : tuple of str
         Suffixes of the files that a ``text`` may name instead.
+    search : tuple of float or None
+        Lowest and highest value that a search tries unless told otherwise; None: all that is allowed.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Declaration:
     advanced: bool = False
     pixel_power: int = 0
     files: tuple[str, ...] = ()
+    search: tuple[float, float] | None = None
 
 
 def number(
@@ -77,6 +80,7 @@ def number(
     log: bool = False,
     advanced: bool = False,
     pixel_power: int = 0,
+    search: tuple[float, float] | None = None,
 ) -> Any:
     """Declare a number with inclusive bounds (see `Declaration`)."""
     return Field(
@@ -92,6 +96,7 @@ def number(
             "log": log,
             "advanced": advanced,
             "pixel_power": pixel_power,
+            "search": None if search is None else [*search],
         },
     )
 
@@ -171,6 +176,7 @@ def _declaration(name: str, field: FieldInfo) -> Declaration:
         advanced=extra.get("advanced", False),
         pixel_power=extra.get("pixel_power", 0),
         files=tuple(extra.get("files", ())),
+        search=tuple(extra["search"]) if extra.get("search") else None,
     )
 
 

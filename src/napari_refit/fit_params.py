@@ -13,7 +13,13 @@ class BoundaryParams(Parameters):
     """BoundaryFit, eq. (1) of the paper, which is coverage 1, spread 0 and tolerance 0."""
 
     threshold: float = number(
-        0.65, 0.0, 1.0, step=0.01, title="Threshold (τ)", help="The response map is positive from here on."
+        0.65,
+        0.0,
+        1.0,
+        step=0.01,
+        title="Threshold (τ)",
+        help="The response map is positive from here on.",
+        search=(0.05, 0.95),
     )
     coverage: float = number(
         0.5,
@@ -22,6 +28,7 @@ class BoundaryParams(Parameters):
         step=0.01,
         title="Coverage (ρ)",
         help="A cluster stays if at least this fraction of it is positive. 1: the paper, 0.5: majority vote.",
+        search=(0.05, 1.0),
     )
     spread: float = number(
         5.0,
@@ -31,6 +38,7 @@ class BoundaryParams(Parameters):
         title="Spread",
         help="How strongly the response spreads between touching clusters of like colour, before the threshold. "
         "0: not at all, as in the paper.",
+        search=(0.0, 50.0),
     )
     tolerance: float = number(
         0.01,
@@ -39,6 +47,7 @@ class BoundaryParams(Parameters):
         step=0.01,
         title="Tolerance",
         help="The flood crosses between neighbouring clusters whose colours differ by no more than this.",
+        search=(0.0, 0.1),
     )
 
 
@@ -52,6 +61,7 @@ class AppearanceParams(Parameters):
         step=0.01,
         title="Threshold (τ)",
         help="Clusters are in the mask from this fitted response on. 0.5: no favour to either side.",
+        search=(0.05, 0.95),
     )
     start: float = number(
         0.7,
@@ -69,6 +79,7 @@ class AppearanceParams(Parameters):
         step=1,
         title="Spread",
         help="How strongly the response spreads between touching clusters of like colour beforehand. 0: not at all.",
+        search=(0.0, 50.0),
     )
     response_weight: float = number(
         3.0,
@@ -77,6 +88,7 @@ class AppearanceParams(Parameters):
         step=0.1,
         title="Weight of the response",
         help="How much the response of a cluster counts.",
+        search=(0.0, 10.0),
     )
     appearance_weight: float = number(
         0.5,
@@ -85,6 +97,7 @@ class AppearanceParams(Parameters):
         step=0.1,
         title="Weight of the looks",
         help="How much it counts whether a cluster looks like the object or like the background.",
+        search=(0.0, 5.0),
     )
     smoothness: float = number(
         3.0,
@@ -93,6 +106,7 @@ class AppearanceParams(Parameters):
         step=0.5,
         title="Smoothness",
         help="What border costs where the image has no edge. Higher: simpler outlines, small pieces vanish.",
+        search=(0.0, 20.0),
     )
     contrast: float = number(
         0.4,
@@ -132,7 +146,13 @@ class PartitionEnsembleParams(Parameters):
     """
 
     threshold: float = number(
-        0.7, 0.0, 1.0, step=0.01, title="Threshold (τ)", help="The mask is where the mean is at least this."
+        0.7,
+        0.0,
+        1.0,
+        step=0.01,
+        title="Threshold (τ)",
+        help="The mask is where the mean is at least this.",
+        search=(0.05, 0.95),
     )
     spread: float = number(
         10.0,
@@ -142,6 +162,7 @@ class PartitionEnsembleParams(Parameters):
         title="Spread",
         help="How strongly the response spreads between touching clusters of like colour, in each partition. "
         "0: not at all.",
+        search=(0.0, 50.0),
     )
     slic_clusters: tuple[Annotated[float, within(2, 20000)], ...] = numbers(
         (50.0, 100.0, 400.0),
@@ -191,6 +212,7 @@ class HierarchyParams(Parameters):
         step=0.01,
         title="Threshold (τ)",
         help="A region counts for the mask as far as its mean response is above it.",
+        search=(0.05, 0.95),
     )
     spread: float = number(
         10.0,
@@ -199,6 +221,7 @@ class HierarchyParams(Parameters):
         step=1,
         title="Spread",
         help="How strongly the response spreads between touching clusters of like colour beforehand. 0: not at all.",
+        search=(0.0, 50.0),
     )
     smoothness: float = number(
         0.1,
@@ -208,6 +231,7 @@ class HierarchyParams(Parameters):
         title="Smoothness",
         help="What the outline of a region costs where the image has no edge. Higher: larger regions with simpler "
         "outlines. 0, with a cost of 0: each cluster by itself.",
+        search=(0.0, 2.0),
     )
     region_cost: float = number(
         0.0,
@@ -216,6 +240,7 @@ class HierarchyParams(Parameters):
         step=0.05,
         title="Cost of a region",
         help="What each region costs besides, in the size of a mean cluster: small pieces vanish, gaps are bridged.",
+        search=(0.0, 5.0),
     )
     contrast: float = number(
         0.4,

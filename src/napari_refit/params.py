@@ -6,10 +6,9 @@ declarations.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import field_validator
-
+from napari_refit.cam_params import BOTH, CAM_INPUTS, FINER, GATES, CamParams
 from napari_refit.declare import Declaration, Parameters, declarations, number, numbers, option, within
 from napari_refit.fit_params import (
     AppearanceParams,
@@ -22,6 +21,10 @@ from napari_refit.fit_params import (
 )
 
 __all__ = [
+    "BOTH",
+    "CAM_INPUTS",
+    "FINER",
+    "GATES",
     "AppearanceParams",
     "BoundaryParams",
     "CamParams",
@@ -95,6 +98,7 @@ class SlicParams(Parameters):
         log=True,
         title="Clusters",
         help="About how many clusters a slice is cut into.",
+        search=(20, 1000),
     )
     compactness: float = number(
         20.0,
@@ -105,6 +109,7 @@ class SlicParams(Parameters):
         title="Compactness",
         help="High: square clusters. Low: clusters that follow grey values. "
         "In units of the grey range 0..100 (the L of Lab colour).",
+        search=(1.0, 200.0),
     )
     sigma: float = number(
         1.0,
@@ -115,6 +120,7 @@ class SlicParams(Parameters):
         title="Smoothing",
         help="Gaussian smoothing before clustering.",
         pixel_power=1,
+        search=(0.0, 3.0),
     )
     max_num_iter: int = number(
         10, 1, 100, step=1, title="Iterations", help="How often the clusters are re-estimated.", advanced=True
@@ -141,6 +147,7 @@ class QuickshiftParams(Parameters):
         title="Kernel size",
         help="Width of the density estimate.",
         pixel_power=1,
+        search=(1.0, 8.0),
     )
     max_dist: float = number(
         8.0,
@@ -151,6 +158,7 @@ class QuickshiftParams(Parameters):
         title="Maximum distance",
         help="Links longer than this are cut: higher means fewer, larger clusters.",
         pixel_power=1,
+        search=(2.0, 50.0),
     )
     ratio: float = number(
         0.5,
@@ -170,6 +178,7 @@ class QuickshiftParams(Parameters):
         title="Smoothing",
         help="Gaussian smoothing before clustering.",
         pixel_power=1,
+        search=(0.0, 3.0),
     )
     seed: int = number(42, 0, 2**31 - 1, step=1, title="Seed", help="Breaks ties.", advanced=True)
 
@@ -186,6 +195,7 @@ class FelzenszwalbParams(Parameters):
         title="Scale",
         help="Higher means larger clusters.",
         pixel_power=2,
+        search=(5.0, 1000.0),
     )
     sigma: float = number(
         0.8,
@@ -196,6 +206,7 @@ class FelzenszwalbParams(Parameters):
         title="Smoothing",
         help="Gaussian smoothing before clustering.",
         pixel_power=1,
+        search=(0.0, 3.0),
     )
     min_size: int = number(
         20,
@@ -207,6 +218,7 @@ class FelzenszwalbParams(Parameters):
         title="Smallest cluster",
         help="Smaller ones are merged.",
         pixel_power=2,
+        search=(5, 500),
     )
 
 
@@ -214,7 +226,14 @@ class WatershedParams(Parameters):
     """Compact watershed of the gradient image (Neubert & Protzel 2014)."""
 
     markers: int = number(
-        250, 2, 20000, step=10, log=True, title="Clusters", help="How many seeds are laid on a grid."
+        250,
+        2,
+        20000,
+        step=10,
+        log=True,
+        title="Clusters",
+        help="How many seeds are laid on a grid.",
+        search=(20, 1000),
     )
     compactness: float = number(
         0.001,
@@ -223,6 +242,7 @@ class WatershedParams(Parameters):
         step=0.0005,
         title="Compactness",
         help="High: square clusters. Low: clusters that follow edges.",
+        search=(0.0, 0.05),
     )
     sigma: float = number(
         1.0,
@@ -233,6 +253,7 @@ class WatershedParams(Parameters):
         title="Smoothing",
         help="Gaussian smoothing before the gradient.",
         pixel_power=1,
+        search=(0.0, 3.0),
     )
 
 
@@ -251,11 +272,26 @@ class NetworkParams(Parameters):
         step=1,
         title="Most labels (q)",
         help="Channels of the response: the most labels there can be.",
+        search=(8, 100),
     )
     min_labels: int = number(
-        4, 2, 256, step=1, title="Stop at labels", help="Training stops once fewer labels than this are left."
+        4,
+        2,
+        256,
+        step=1,
+        title="Stop at labels",
+        help="Training stops once fewer labels than this are left.",
+        search=(2, 40),
     )
-    steps: int = number(64, 1, 1000, step=8, title="Steps", help="Most training steps.")
+    steps: int = number(
+        64,
+        1,
+        1000,
+        step=8,
+        title="Steps",
+        help="Most training steps.",
+        search=(8, 128),
+    )
     learning_rate: float = number(
         0.05, 0.0001, 1.0, step=0.01, log=True, title="Learning rate", help="Of SGD.", advanced=True
     )
@@ -267,9 +303,17 @@ class NetworkParams(Parameters):
         step=0.5,
         title="Continuity weight",
         help="Weight of the spatial-continuity loss (only without superpixels).",
+        search=(0.0, 10.0),
     )
     guide_n_segments: int = number(
-        300, 2, 20000, step=10, log=True, title="Guide clusters", help="Superpixels of the SLIC guide."
+        300,
+        2,
+        20000,
+        step=10,
+        log=True,
+        title="Guide clusters",
+        help="Superpixels of the SLIC guide.",
+        search=(20, 1000),
     )
     guide_compactness: float = number(
         20.0,
@@ -279,9 +323,18 @@ class NetworkParams(Parameters):
         log=True,
         title="Guide compactness",
         help="Of the SLIC guide, in units of the grey range 0..100.",
+        search=(1.0, 200.0),
     )
     guide_sigma: float = number(
-        1.0, 0.0, 10.0, unit="px", step=0.1, title="Guide smoothing", help="Of the SLIC guide.", pixel_power=1
+        1.0,
+        0.0,
+        10.0,
+        unit="px",
+        step=0.1,
+        title="Guide smoothing",
+        help="Of the SLIC guide.",
+        pixel_power=1,
+        search=(0.0, 3.0),
     )
     guide_kernel_size: float = number(
         1.0,
@@ -292,6 +345,7 @@ class NetworkParams(Parameters):
         title="Guide kernel size",
         help="Of the Quickshift guide.",
         pixel_power=1,
+        search=(1.0, 8.0),
     )
     guide_max_dist: float = number(
         4.0,
@@ -302,6 +356,7 @@ class NetworkParams(Parameters):
         title="Guide maximum distance",
         help="Of the Quickshift guide.",
         pixel_power=1,
+        search=(2.0, 50.0),
     )
     guide_ratio: float = number(
         1.0, 0.0, 1.0, step=0.05, title="Guide colour weight", help="Of the Quickshift guide.", pixel_power=1
@@ -309,68 +364,3 @@ class NetworkParams(Parameters):
     seed: int = number(
         43, 0, 2**31 - 1, step=1, title="Seed", help="Of the network's weights.", advanced=True
     )
-
-
-CAM_INPUTS = Literal["image", "simplified"]
-GATES = Literal["off", "positive"]
-FINER = "stride 16"
-"""Names the layer that `napari_refit.cam.layers.finer_stage` finds."""
-BOTH = "last x stride 16"
-"""Names the last stage and that one: the geometric mean of their maps."""
-
-
-class CamParams(Parameters):
-    """From the classifier to response maps."""
-
-    method: str = option(
-        "gradcam",
-        title="CAM method",
-        help="Any method of the installed grad-cam package that returns a map. "
-        "Networks with response maps of their own (SEAM, WSS-CMER, FSSS) show those instead.",
-    )
-    layer: str = option(
-        "",
-        title="Layer",
-        help="Module whose activations are mapped, by its dotted name; empty: the last convolutional stage. "
-        "stride 16: the last stage of about one place per 16 x 16 pixels, mostly the one before. "
-        "last x stride 16: the geometric mean of both maps. The latter two are for HiResCAM and LayerCAM.",
-    )
-    cam_input: CAM_INPUTS = option(
-        "image",
-        title="Classifier sees",
-        help="The image, or its simplified version (mean colour per cluster).",
-    )
-    gate: GATES = option(
-        "positive",
-        title="Gate",
-        help="off: every slice may yield a mask. positive: only slices that are predicted positive.",
-    )
-    classes: tuple[str, ...] = option(
-        (),
-        title="Target classes",
-        help="Names of the classes to segment; empty: all but the background. "
-        "predicted: whichever the classifier believes in most.",
-    )
-    scales: tuple[Annotated[float, within(0.25, 4.0)], ...] = numbers(
-        (1.0,),
-        title="Scales",
-        help="Sizes at which the classifier sees the slice, relative to its usual one; the maps are averaged. "
-        "0.5, 1, 2 finds more of an object than 1, at ten times the cost with mirrored copies: "
-        "each scale is a run of the classifier, whose cost grows with the square of the scale.",
-    )
-    smoothing: Literal["none", "mirror", "flips", "eigen"] = option(
-        "none",
-        title="Smoothing of the map",
-        help="mirror: average with the copy mirrored left to right, two runs of the classifier at each scale. "
-        "flips: average over the four copies mirrored both ways, four runs. "
-        "eigen: first principal component of the activations.",
-        advanced=True,
-    )
-    batch_size: int = number(
-        8, 1, 512, step=1, unit="slices", title="Batch", help="Slices per classifier run.", advanced=True
-    )
-
-    @field_validator("scales")
-    @classmethod
-    def _in_order(cls, scales: tuple[float, ...]) -> tuple[float, ...]:
-        return tuple(sorted(set(scales)))

@@ -22,6 +22,8 @@ from napari_refit.params import (
 from napari_refit.presets import PRESETS
 from napari_refit.registry import FITS, SEGMENTERS
 
+NOTE = "tuned"
+"""Key in a file of parameters under which it says what they were tuned on (see `napari_refit.tune.note`)."""
 GROUPS: tuple[str, ...] = ("intensity", "cam", "finish", "hints", "propagation")
 
 
@@ -76,13 +78,14 @@ class RefitParams(BaseModel):
         if not isinstance(data, Mapping):
             return data
         values = dict(data)
+        values.pop(NOTE, None)
         segmenter = values.get("segmenter", cls.model_fields["segmenter"].default)
         fit = values.get("fit", cls.model_fields["fit"].default)
         SEGMENTERS[segmenter]
         FITS[fit]
         groups = {name: _as_dict(values.pop(name, {}), name) for name in group_models()}
         for key in [key for key in values if key not in cls.model_fields]:
-            group, name = _locate(key, segmenter, fit)
+            group, name = locate(key, segmenter, fit)
             groups[group][name] = values.pop(key)
         for name, model in group_models().items():
             values[name] = _validated(model, groups[name], name)
@@ -173,7 +176,7 @@ class RefitParams(BaseModel):
         for key, text in assignments.items():
             if key in type(self).model_fields:
                 continue
-            group, name = _locate(key, segmenter, fit)
+            group, name = locate(key, segmenter, fit)
             declaration = next(item for item in declarations(group_models()[group]) if item.name == name)
             if declaration.kind in ("texts", "numbers"):
                 changes[key] = tuple(part.strip() for part in text.split(",") if part.strip())
@@ -285,7 +288,8 @@ def _validated(model: type[BaseModel], values: dict[str, Any], group: str) -> Ba
         raise ValueError(f"{name} = {first['input']!r}: {first['msg'].lower()}") from None
 
 
-def _locate(key: str, segmenter: str, fit: str) -> tuple[str, str]:
+def locate(key: str, segmenter: str, fit: str) -> tuple[str, str]:
+    """Group and name of the parameter that a plain or dotted key means (see `RefitParams`)."""
     models = group_models()
     group, dot, name = key.partition(".")
     if dot:

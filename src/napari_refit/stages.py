@@ -86,6 +86,17 @@ class Stages:
         self.source = source
         self._source_version += 1
 
+    def beside(self, cache: StageCache, params: RefitParams) -> Stages:
+        """The same image and source of response maps, with a cache of its own and without hints.
+
+        What is computed with these parameters there disturbs nothing here.
+        """
+        self._limits(params)
+        other = Stages(self.grid, cache, self.device)
+        other.source = self.source
+        other._range_key, other._range = self._range_key, self._range
+        return other
+
     def use_hints(self, hints: Planes | None) -> None:
         """Take the user's hints from these planes, which may go on changing."""
         self._hints = hints
