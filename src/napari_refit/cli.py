@@ -29,6 +29,7 @@ from napari_refit.cli_shared import (
     progress,
 )
 from napari_refit.cli_train import train
+from napari_refit.cli_tune import tune
 
 app = typer.Typer(
     name="napari-refit",
@@ -167,6 +168,7 @@ def refine(
 
 
 app.command()(train)
+app.command()(tune)
 app.command()(evaluate)
 app.command()(reproduce)
 app.command()(batch)

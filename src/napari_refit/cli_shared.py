@@ -63,7 +63,9 @@ def read_params(path: Path) -> RefitParams:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ReadError(path, f"cannot read the parameters ({error})") from error
+        raise ReadError(
+            path, f"cannot read the parameters ({getattr(error, 'strerror', None) or error})"
+        ) from error
     return RefitParams.model_validate_json(text)
 
 
@@ -76,24 +78,12 @@ def chosen_params(preset: str | None, file: Path | None, assignments: Sequence[s
     if preset is not None and file is not None:
         raise UsageFault("give either --preset or --params")
     try:
-        if file is not None:
-            chosen = RefitParams.model_validate_json(_read_text(file))
-        else:
-            chosen = RefitParams.preset(preset or "default")
+        chosen = read_params(file) if file is not None else RefitParams.preset(preset or "default")
         return chosen.with_texts(assigned(assignments))
     except ValidationError as error:
         raise UsageFault(f"{f'{file}: ' if file else ''}{reason(error)}") from error
     except ValueError as error:
         raise UsageFault(str(error)) from error
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ReadError(
-            path, f"cannot read the parameters ({getattr(error, 'strerror', None) or error})"
-        ) from error
 
 
 def chosen_modalities(text: str) -> tuple[int, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from threading import Lock
@@ -85,7 +85,7 @@ class Evaluator:
                 progress(place, len(self.images), "response maps")
             watch = Watch(cancelled=cancelled)
             watch.check()
-            response = self._respond(place, params, watch)
+            response = self._respond(place, self.suited(place, params), watch)
             any_open |= params.cam.gate != "positive" or any(response.predicted)
         if not any_open:
             raise ValueError(
@@ -129,6 +129,7 @@ class Evaluator:
 
     def made(self, place: int, params: RefitParams, cancelled: Cancel | None = None) -> Made:
         """Take one image through the stages."""
+        params = self.suited(place, params)
         stages, index = self._of(place, params)
         watch = Watch(cancelled=cancelled, on_stage=self._count)
         watch.check()
@@ -149,8 +150,13 @@ class Evaluator:
             spacing=stages.grid.plane_spacing(index),
         )
 
+    def suited(self, place: int, params: RefitParams) -> RefitParams:
+        """Parameters as an image wants them."""
+        adapt = self.images[place].adapt
+        return params if adapt is None else adapt(params)
+
     def _judge(self, place: int, params: RefitParams, cancelled: Cancel | None) -> Any:
-        return judged(self.objective, self.made(place, params, cancelled), self.images[place].truth)
+        return judged(self.objective, self.made(place, params, cancelled), self.images[place])
 
     def _respond(self, place: int, params: RefitParams, watch: Watch) -> Any:
         stages, index = self._of(place, params)
@@ -210,8 +216,3 @@ def described(images: Sequence[TuneImage]) -> list[dict[str, Any]]:
         }
         for image in images
     ]
-
-
-def sets_of(values: Mapping[str, Any]) -> str:
-    """Parameters as one types them after ``--set``."""
-    return " ".join(f"{key}={value}" for key, value in values.items())

@@ -38,13 +38,18 @@ class TuneImage:
     positions : mapping of int to int
         As `Refit.plane` takes them; empty for a 2-D image.
     truth : ndarray of int, (H, W), or None
-        The reference mask as the slice is displayed, in the numbers of the masks that the pipeline makes.
+        The reference mask as the slice is displayed (see ``numbers``).
     case : str
         Name of the image or volume; ``name`` when left out.
     dataset : str
         Name of the dataset that the case is of, if it is of one.
     checksums : tuple of str
         SHA-256 of its image files, as ``sha256:...``.
+    numbers : mapping of int to int
+        Class numbers of the pipeline's masks, and what each is in the reference mask; empty: the same, and any
+        foreground is the class where the pipeline has only one.
+    adapt : callable, optional
+        Makes of parameters those that suit this image, whose grey values are scaled already.
     """
 
     name: str
@@ -55,6 +60,8 @@ class TuneImage:
     case: str = ""
     dataset: str = ""
     checksums: tuple[str, ...] = ()
+    numbers: Mapping[int, int] = field(default_factory=dict, repr=False)
+    adapt: Callable[[RefitParams], RefitParams] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "case", self.case or self.name)
@@ -221,7 +228,7 @@ def images_of_files(
     model = _loaded(model, device)
     found: list[list[TuneImage]] = []
     for done, path in enumerate(order):
-        _step(progress, cancelled, done, len(order), "reading images")
+        step(progress, cancelled, done, len(order), "reading images")
         if len(found) >= params.images:
             break
         volume = load(path)
@@ -248,7 +255,7 @@ def images_of_files(
         ]
         if slices:
             found.append(slices)
-    return _drawn_images(found, params, "no image to tune on" + (" shows the object" if truths else ""))
+    return drawn_images(found, params, NO_IMAGE + (" shows the object" if truths else ""))
 
 
 def images_of_folder(
@@ -320,7 +327,8 @@ def matching_masks(paths: Sequence[Path], masks: Path) -> dict[Path, Path]:
     return found
 
 
-def _drawn_images(found: Sequence[Sequence[TuneImage]], params: TuneParams, nothing: str) -> list[TuneImage]:
+def drawn_images(found: Sequence[Sequence[TuneImage]], params: TuneParams, nothing: str) -> list[TuneImage]:
+    """As many of the images of each case as are wanted; a ValueError that says ``nothing`` if there is none."""
     every = [image for images in found for image in images]
     if not every:
         raise ValueError(nothing)
@@ -341,7 +349,8 @@ def _short(path: Path, paths: Sequence[Path]) -> str:
     return path.name if len(alike) < 2 else path.as_posix()
 
 
-def _step(progress: Progress | None, cancelled: Cancel | None, done: int, total: int, text: str) -> None:
+def step(progress: Progress | None, cancelled: Cancel | None, done: int, total: int, text: str) -> None:
+    """Report progress, and stop if asked to (`Cancelled`)."""
     if cancelled is not None and cancelled():
         raise Cancelled("stopped")
     if progress is not None:

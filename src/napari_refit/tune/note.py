@@ -14,6 +14,7 @@ from napari_refit.errors import ReadError, brief
 from napari_refit.io._atomic import atomic_path
 from napari_refit.io.sidecar import plain
 from napari_refit.recipe import NOTE, RefitParams
+from napari_refit.tune.space import as_text
 from napari_refit.tune.trials import TuneResult, best_of
 
 COLUMNS = ("number", "state", "score", "images", "seconds", "error")
@@ -55,7 +56,7 @@ class Note:
 
 def note_content(result: TuneResult) -> dict[str, Any]:
     """The note of a search's best parameters."""
-    best, start = result.best, _start(result)
+    best, start = result.best, score_at_start(result)
     about = {key: value for key, value in result.about.items() if key not in ("base", "program")}
     finished = [trial for trial in result.trials if trial.state != "running"]
     return {
@@ -159,11 +160,11 @@ def trials_table(result: TuneResult) -> str:
     for trial in result.trials:
         score = "" if trial.score is None else repr(trial.score)
         own = [trial.number, trial.state, score, trial.n_images, f"{trial.seconds:.3f}", trial.error]
-        writer.writerow([*own, *(_cell(trial.values.get(key, "")) for key in keys)])
+        writer.writerow([*own, *(as_text(trial.values.get(key, "")) for key in keys)])
     return text.getvalue()
 
 
-def _start(result: TuneResult) -> float | None:
+def score_at_start(result: TuneResult) -> float | None:
     """The score of what the search began with, if that was tried."""
     base = result.about.get("base", {})
     same = [
@@ -180,10 +181,6 @@ def _at(base: Mapping[str, Any], key: str) -> Any:
     for part in key.split("."):
         found = found.get(part) if isinstance(found, Mapping) else None
     return found
-
-
-def _cell(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _versions() -> dict[str, str]:

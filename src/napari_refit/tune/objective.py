@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -137,8 +137,15 @@ def chosen_objective(name: str, images: Sequence[TuneImage]) -> Objective:
     return objective
 
 
-def judged(objective: Objective, made: Made, truth: NDArray[Any] | None) -> Any:
-    """What an image is worth; any foreground counts as the class where there is only one."""
-    if truth is None:
+def judged(objective: Objective, made: Made, image: TuneImage) -> Any:
+    """What an image is worth, with the classes of its reference mask."""
+    if image.truth is None or not objective.wants_truth:
         return objective.of_image(made, None)
-    return objective.of_image(made, matching_classes(truth, made.class_numbers))
+    if not image.numbers:
+        return objective.of_image(made, matching_classes(image.truth, made.class_numbers))
+    table = np.zeros(int(made.mask.max()) + 1, np.min_scalar_type(max(image.numbers.values())))
+    for own, number in image.numbers.items():
+        if own < len(table):
+            table[own] = number
+    numbers = tuple(sorted(set(image.numbers.values())))
+    return objective.of_image(replace(made, mask=table[made.mask], class_numbers=numbers), image.truth)

@@ -70,7 +70,7 @@ def tune(
     progress : callable, optional
         ``progress(done, total, text)``.
     cancelled : callable, optional
-        Asked often. On True the search ends, and the trial at hand is tried again when the study goes on.
+        Asked often. On True, and on Ctrl-C, the search ends; the trial at hand is tried again when the study goes on.
     on_trial : callable, optional
         Given each trial of this process as it is finished.
 
@@ -132,7 +132,7 @@ class Search:
                     stopped = f"the {self.settings.minutes:g} minutes are over"
                     break
                 self._one(study)
-        except Cancelled:
+        except (Cancelled, KeyboardInterrupt):
             stopped = "stopped"
         return self._result(study, stopped, time.perf_counter() - start)
 
@@ -216,7 +216,7 @@ class Search:
         trial.set_user_attr(VALUES, values)
         try:
             state, score = self._judged(study, trial, values)
-        except Cancelled:
+        except (Cancelled, KeyboardInterrupt):
             put_back(study, trial.number)
             raise
         except (ValueError, RuntimeError, MemoryError, ArithmeticError) as error:

@@ -157,7 +157,7 @@ class Range:
     def text(self) -> str:
         """As one types it: ``key=low:high[:step]`` or ``key=a,b``."""
         if self.is_choice:
-            return f"{self.key}={','.join(_shown(choice) for choice in self.choices)}"
+            return f"{self.key}={','.join(as_text(choice) for choice in self.choices)}"
         step = "" if self.step is None else f":{_number(self.step)}"
         return f"{self.key}={_number(self.low)}:{_number(self.high)}{step}"
 
@@ -335,16 +335,17 @@ def _is_bounded(item: Declaration) -> bool:
 
 
 def _choice(text: str, choices: tuple[Any, ...]) -> Any:
-    named = {_shown(choice): choice for choice in choices}
+    named = {as_text(choice): choice for choice in choices}
     return named.get(text.lower() if bool in map(type, choices) else text, text)
 
 
-def _shown(choice: Any) -> str:
-    return str(choice).lower() if isinstance(choice, bool) else str(choice)
+def as_text(value: Any) -> str:
+    """A value as one types it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _listed(choices: Iterable[Any]) -> str:
-    return ", ".join(_shown(choice) for choice in choices)
+    return ", ".join(as_text(choice) for choice in choices)
 
 
 def _number(value: float | None) -> str:

@@ -1,0 +1,428 @@
+"""``napari-refit tune``: its options are made from the declarations of `napari_refit.tune.settings`."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from napari_refit.cli_shared import (
+    Device,
+    Json,
+    UsageFault,
+    WorkFailed,
+    chosen_modalities,
+    chosen_params,
+    complain,
+    print_json,
+    progress,
+)
+from napari_refit.declare import Declaration, declarations
+from napari_refit.errors import Cancelled, ReadError
+from napari_refit.tune.settings import TuneParams
+
+if TYPE_CHECKING:
+    from napari_refit.recipe import RefitParams
+    from napari_refit.tune.images import TuneImage
+    from napari_refit.tune.space import Range
+    from napari_refit.tune.trials import Trial, TuneResult
+
+_SHOWN_IMPORTANCES = 8
+
+
+def tune(
+    sources: list[Path],
+    out: Path,
+    model: str | None = None,
+    arch: str | None = None,
+    response: Path | None = None,
+    truth: Path | None = None,
+    masks: Path | None = None,
+    layout: str | None = None,
+    image_pattern: str | None = None,
+    mask_pattern: str | None = None,
+    preparation: str = "default",
+    split: Path | None = None,
+    fold: int = 1,
+    modalities: str = "",
+    param: list[str] | None = None,
+    range_: list[str] | None = None,
+    preset: str | None = None,
+    params: Path | None = None,
+    set_: list[str] | None = None,
+    device: str | None = None,
+    as_json: bool = False,
+    **options: Any,
+) -> None:
+    """Search for the parameters that suit images best, and write them down for refine.
+
+    Of a dataset only training and validation cases are looked at. The study is a file: the same command goes on with
+    it, and a second process that is given the same joins in.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    try:
+        settings = TuneParams(**given)
+    except ValueError as error:
+        raise UsageFault(_first_line(error)) from error
+    base = chosen_params(preset, params, set_ or [])
+    space = _space(base, param or [], range_ or [])
+
+    from napari_refit.tune.note import write_results
+    from napari_refit.tune.run import tune as search
+    from napari_refit.tune.study_file import check_name, load_optuna
+
+    load_optuna()
+    try:
+        check_name(out)
+        with progress(quiet=as_json) as shown:
+            images = _images(
+                sources,
+                settings,
+                base,
+                shown,
+                model=model,
+                arch=arch,
+                response=response,
+                truth=truth,
+                masks=masks,
+                layout=layout,
+                image_pattern=image_pattern,
+                mask_pattern=mask_pattern,
+                preparation=preparation,
+                split=split,
+                fold=fold,
+                modalities=chosen_modalities(modalities),
+                device=device,
+            )
+            if not as_json:
+                _say(f"{len(images)} images of {len({image.patient for image in images})} patients or files")
+            result = search(
+                images,
+                base,
+                space,
+                settings,
+                study=out,
+                progress=shown,
+                on_trial=None if as_json else _teller(),
+            )
+    except ValueError as error:
+        raise UsageFault(_first_line(error)) from error
+    except (KeyboardInterrupt, Cancelled):
+        complain("stopped; the same command goes on from here")
+        raise WorkFailed from None
+    files = write_results(out, result)
+    if as_json:
+        print_json({**_summary(result), "study": str(out), "files": files})
+    else:
+        _print_result(result, files)
+    if result.best is None:
+        reasons = [trial.error for trial in result.trials if trial.error]
+        complain(f"no trial came to an end{f': {reasons[0]}' if reasons else ''}")
+        raise WorkFailed
+    if result.stopped == "stopped":
+        complain("stopped; the same command goes on from here")
+        raise WorkFailed
+
+
+def _space(base: RefitParams, keys: Sequence[str], ranges: Sequence[str]) -> list[Range]:
+    from napari_refit.tune.space import check_space, default_space, parse_range
+
+    for text in ranges:
+        if "=" not in text:
+            raise UsageFault(f"--range {text}: write key=low:high, key=low:high:step or key=a,b")
+    for key in keys:
+        if "=" in key:
+            raise UsageFault(f"--param {key}: a key alone; a range is given by --range")
+    try:
+        space = [parse_range(text, base) for text in (*keys, *ranges)]
+        space = space or default_space(base)
+        check_space(space, base)
+    except ValueError as error:
+        raise UsageFault(str(error)) from error
+    return space
+
+
+def _images(
+    sources: list[Path],
+    settings: TuneParams,
+    base: RefitParams,
+    shown: Callable[[int, int, str], None] | None,
+    *,
+    model: str | None,
+    arch: str | None,
+    response: Path | None,
+    truth: Path | None,
+    masks: Path | None,
+    layout: str | None,
+    image_pattern: str | None,
+    mask_pattern: str | None,
+    preparation: str,
+    split: Path | None,
+    fold: int,
+    modalities: tuple[int, ...],
+    device: str | None,
+) -> list[TuneImage]:
+    from napari_refit.tune.images import image_files, images_of_files, matching_masks
+
+    if (model is None) == (response is None):
+        raise UsageFault("give either --model or --response")
+    if truth is not None and masks is not None:
+        raise UsageFault("give either --truth, the mask of one image, or --masks, a folder")
+    if len(sources) > 1 and (truth is not None or response is not None):
+        raise UsageFault("--truth and --response belong to one image")
+    if response is None and truth is None and masks is None:
+        dataset = _dataset(sources, layout, image_pattern, mask_pattern, preparation)
+        if dataset is not None:
+            from napari_refit.io.datasets import Split
+            from napari_refit.tune.dataset_images import images_of_dataset
+
+            has_truth = any(case.truth is not None for case in dataset.cases)
+            return images_of_dataset(
+                dataset,
+                model,
+                settings,
+                split=None if split is None else Split.load(split),
+                fold=fold,
+                arch=arch,
+                device=device,
+                with_truth=has_truth and settings.objective != "label-free",
+                progress=shown,
+            )
+    if split is not None or layout is not None or image_pattern is not None:
+        raise UsageFault("--split, --layout and patterns are for a dataset, whose own masks are used")
+    paths: list[Path] = []
+    for source in sources:
+        paths += _files_of(source, image_files)
+    truths: dict[Path, Path] = {}
+    if truth is not None:
+        truths = dict.fromkeys(paths[:1], truth)
+        if len(paths) > 1:
+            raise UsageFault("--truth belongs to one image; for a folder give --masks")
+    elif masks is not None:
+        truths = matching_masks(paths, masks)
+        paths = [path for path in paths if path not in truths.values()]
+    if response is not None and len(paths) > 1:
+        raise UsageFault("--response belongs to one image")
+    loaded: Any = None
+    if model is not None:
+        from napari_refit.cam.classifier import load_classifier
+
+        loaded = load_classifier(model, arch=arch, device=device)
+    return images_of_files(
+        paths,
+        truths,
+        settings,
+        model=loaded,
+        base=base,
+        responses={} if response is None else {paths[0]: response},
+        device=device,
+        modalities=modalities,
+        progress=shown,
+    )
+
+
+def _files_of(source: Path, image_files: Callable[[Path], list[Path]]) -> list[Path]:
+    """The images of a folder; a folder without any is taken for a DICOM series, as elsewhere."""
+    if not source.is_dir():
+        return [source]
+    try:
+        return image_files(source)
+    except ReadError:
+        return [source]
+
+
+def _dataset(
+    sources: Sequence[Path],
+    layout: str | None,
+    images: str | None,
+    masks: str | None,
+    preparation: str,
+) -> Any:
+    """The dataset that a single source is; None where it is none and nothing says that it is one."""
+    from napari_refit.io.datasets.registry import find_dataset
+
+    named = layout is not None or images is not None or preparation != "default"
+    source = sources[0]
+    if len(sources) > 1 or not (source.is_dir() or source.suffix.lower() == ".csv"):
+        if named:
+            raise UsageFault("--layout, --preparation and patterns are for one dataset")
+        return None
+    try:
+        return find_dataset(source, layout, images=images, masks=masks).prepared(preparation)
+    except ReadError:
+        if named or not source.is_dir():
+            raise
+        return None
+
+
+def _teller() -> Callable[[Trial], None]:
+    """Say each trial that is better than all before."""
+    best = float("-inf")
+
+    def tell(trial: Trial) -> None:
+        nonlocal best
+        if trial.score is None or trial.score <= best:
+            return
+        best = trial.score
+        _say(f"trial {trial.number}: {trial.score:.4f}, the best so far; {_values(trial)}")
+
+    return tell
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _values(trial: Trial) -> str:
+    from napari_refit.tune.space import as_text
+
+    return " ".join(f"{key}={as_text(value)}" for key, value in trial.values.items())
+
+
+def _summary(result: TuneResult) -> dict[str, Any]:
+    from napari_refit.tune.note import score_at_start
+
+    states = [trial.state for trial in result.trials]
+    best = result.best
+    return {
+        "objective": result.objective,
+        "best": None if best is None else {"number": best.number, "score": best.score, "values": best.values},
+        "score_at_start": score_at_start(result),
+        "trials": {state: states.count(state) for state in ("done", "pruned", "failed", "running")},
+        "importances": result.importances,
+        "stage_runs": {
+            stage: {"run": run, "saved": saved} for stage, (run, saved) in result.stage_runs.items()
+        },
+        "images": result.images,
+        "stopped": result.stopped,
+        "seconds": round(result.seconds, 3),
+    }
+
+
+def _print_result(result: TuneResult, files: dict[str, Path]) -> None:
+    from napari_refit.tune.objective import OBJECTIVES
+
+    summary = _summary(result)
+    counts = ", ".join(f"{count} {state}" for state, count in summary["trials"].items() if count)
+    print(f"{len(result.trials)} trials ({counts}) on {len(result.images)} images, {result.seconds:.0f} s")
+    if result.stopped not in ("", "stopped"):
+        print(f"Ended early: {result.stopped}; the same command goes on.")
+    if result.best is not None and result.best.score is not None:
+        start = summary["score_at_start"]
+        before = "" if start is None else f"; with the parameters it began with {start:.4f}"
+        title = OBJECTIVES[result.objective].title
+        print(f"Best: {result.best.score:.4f} ({title}) in trial {result.best.number}{before}")
+        print(f"  {_values(result.best)}")
+    ranked = sorted(result.importances.items(), key=lambda item: -item[1])[:_SHOWN_IMPORTANCES]
+    if ranked:
+        print(f"What mattered: {', '.join(f'{key} {share:.0%}' for key, share in ranked)}")
+    runs = ", ".join(f"{stage} {run} ({saved} saved)" for stage, (run, saved) in result.stage_runs.items())
+    print(f"Stage runs: {runs}")
+    if "best" in files:
+        print(f"See {files['trials']}; for refine: --params {files['best']}")
+
+
+def _first_line(error: ValueError) -> str:
+    from pydantic import ValidationError
+
+    from napari_refit.recipe import reason
+
+    return reason(error) if isinstance(error, ValidationError) else str(error)
+
+
+def _parameters() -> list[inspect.Parameter]:
+    """The command's options: its own, and those of every parameter of a search."""
+
+    def parameter(name: str, annotation: Any, default: Any = inspect.Parameter.empty) -> inspect.Parameter:
+        kind = inspect.Parameter.KEYWORD_ONLY
+        return inspect.Parameter(name, kind, default=default, annotation=annotation)
+
+    def text(about: str) -> Any:
+        return Annotated[str | None, typer.Option(help=about)]
+
+    def path(about: str) -> Any:
+        return Annotated[Path | None, typer.Option(help=about)]
+
+    def several(option: str, about: str) -> Any:
+        return Annotated[list[str] | None, typer.Option(option, help=about)]
+
+    return [
+        parameter(
+            "sources",
+            Annotated[
+                list[Path], typer.Argument(help="A dataset, a folder of images, or images and volumes.")
+            ],
+        ),
+        parameter(
+            "out",
+            Annotated[
+                Path, typer.Option(help="The study: a file, .db (SQLite) or .journal; results lie beside it.")
+            ],
+        ),
+        parameter("model", text("Classifier, as of refine."), None),
+        parameter("arch", text("Architecture of a .pt or .pth checkpoint."), None),
+        parameter("response", path("Response map of one image, instead of a classifier."), None),
+        parameter("truth", path("Reference mask of one image."), None),
+        parameter("masks", path("Folder of reference masks that have the images' names."), None),
+        parameter("layout", text("Dataset by name; left out: recognised."), None),
+        parameter("image_pattern", text("Of a dataset of your own, e.g. {patient}/{case}_t2.nii.gz."), None),
+        parameter("mask_pattern", text("Likewise, e.g. {patient}/{case}_seg.nii.gz."), None),
+        parameter(
+            "preparation", Annotated[str, typer.Option(help="Of a dataset, such as paper.")], "default"
+        ),
+        parameter("split", path("Split (JSON) of the dataset; left out: that of evaluate."), None),
+        parameter(
+            "fold",
+            Annotated[int, typer.Option(help="Whose training and validation cases, from 1.")],
+            1,
+        ),
+        parameter(
+            "modalities",
+            Annotated[str, typer.Option(help="For a classifier of several modalities, as of refine.")],
+            "",
+        ),
+        parameter(
+            "param",
+            several("--param", "Tune this parameter within its declared range; repeatable."),
+            None,
+        ),
+        parameter(
+            "range_",
+            several(
+                "--range",
+                "Tune this parameter, key=low:high, key=low:high:step, or key=a,b for choices; repeatable. Without any "
+                "--param and --range: the numbers of the segmenter and the fit in use.",
+            ),
+            None,
+        ),
+        parameter("preset", text("What is not tuned: named parameters; see 'presets'."), None),
+        parameter("params", path("The same from a JSON file."), None),
+        parameter("set_", several("--set", "One of these, key=value; repeatable."), None),
+        *(parameter(item.name, _option(item), None) for item in declarations(TuneParams)),
+        parameter("device", Device, None),
+        parameter("as_json", Json, False),
+    ]
+
+
+def _option(item: Declaration) -> Any:
+    name = item.name.replace("_", "-")
+    default = str(item.default).lower() if item.kind == "bool" else f"{item.default}"
+    if item.kind == "bool":
+        return Annotated[
+            bool | None, typer.Option(f"--{name}/--no-{name}", help=f"{item.help} (default {default})")
+        ]
+    kind = {"int": int, "float": float}.get(item.kind, str)
+    unit = f" {item.unit}" if item.unit else ""
+    span = f"{item.low:g} to {item.high:g}{unit}; " if item.low is not None and item.high is not None else ""
+    choices = f"{', '.join(item.choices)}; " if item.choices else ""
+    return Annotated[
+        kind | None, typer.Option(f"--{name}", help=f"{item.help} ({span}{choices}default {default})")
+    ]
+
+
+tune.__signature__ = inspect.Signature(_parameters())  # type: ignore[attr-defined]
+tune.__annotations__ = {parameter.name: parameter.annotation for parameter in _parameters()}
