@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,7 +23,9 @@ from napari_refit.cli_shared import (
 from napari_refit.errors import Cancelled, ReadError
 
 if TYPE_CHECKING:
+    from napari_refit.study.run import Study
     from napari_refit.study.settings import StudySettings
+    from napari_refit.tune.note import Note
 
 DEFAULT_METHODS = "gradcam,refit"
 
@@ -94,6 +97,13 @@ def evaluate(
     clicks: Annotated[
         int, typer.Option(min=0, help="With --correct: at most so many clicks on clusters per image.")
     ] = 100,
+    allow_tuned: Annotated[
+        bool,
+        typer.Option(
+            "--allow-tuned",
+            help="Also test presets on images that they were tuned on; the report then says so.",
+        ),
+    ] = False,
     device: Device = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Make everything anew.")] = False,
     force: Annotated[
@@ -151,7 +161,18 @@ def evaluate(
         device=device,
     )
     folder = out or Path(f"evaluation-{found.declaration.name}")
-    run_study(found, settings, wanted, folder, fresh=fresh, force=force, dry_run=dry_run, as_json=as_json)
+    run_study(
+        found,
+        settings,
+        wanted,
+        folder,
+        fresh=fresh,
+        force=force,
+        dry_run=dry_run,
+        as_json=as_json,
+        tuned=tuned_notes(preset or []),
+        allow_tuned=allow_tuned,
+    )
 
 
 def run_study(
@@ -164,6 +185,8 @@ def run_study(
     force: bool,
     dry_run: bool,
     as_json: bool,
+    tuned: Mapping[str, Note] | None = None,
+    allow_tuned: bool = False,
     after: Any = None,
 ) -> None:
     """Check the dataset, run a study, write and print its report.
@@ -173,6 +196,10 @@ def run_study(
     dataset, settings, split, out
         As of `napari_refit.study.run.Study`.
     fresh, force, dry_run, as_json : bool
+    tuned : mapping of str to Note, optional
+        What presets were tuned on; if on cases that are tested, the study is not begun.
+    allow_tuned : bool
+        It is begun, and its report says so.
     after : callable, optional
         Given the study and its results when the report is written; returns what is added to the JSON.
     """
@@ -192,6 +219,8 @@ def run_study(
             if dry_run:
                 _print_plan(study.plan(), as_json)
                 return
+            if tuned:
+                _check_tuned(study, tuned, allow_tuned)
             results = study.run()
             files = finish(study, results, shown)
     except (KeyboardInterrupt, Cancelled):
@@ -297,6 +326,30 @@ def named_presets(dataset: str, names: list[str]) -> dict[str, Any]:
         else:
             found[name] = RefitParams.preset(name)
     return found
+
+
+def tuned_notes(names: list[str]) -> dict[str, Note]:
+    """What those presets that are files were tuned on, by the name of the preset.
+
+    Raises
+    ------
+    ReadError
+        If a file's note is damaged.
+    """
+    from napari_refit.tune.note import read_note
+
+    files = {Path(name).stem: Path(name) for name in names if name.endswith(".json")}
+    notes = {name: read_note(path) for name, path in files.items()}
+    return {name: note for name, note in notes.items() if note is not None}
+
+
+def _check_tuned(study: Study, notes: Mapping[str, Note], allowed: bool) -> None:
+    from napari_refit.study.tuned import admission, refusal, tuned_cases
+
+    found = tuned_cases(study, notes)
+    if found and not allowed:
+        raise UsageFault(refusal(study, found))
+    study.settings = study.settings.with_changes(notes=(*study.settings.notes, *admission(study, found)))
 
 
 def _first_line(error: ValueError) -> str:
