@@ -59,11 +59,15 @@ class Evaluator:
         self.images, self.objective = list(images), objective
         self.tally = Tally()
         self.threads = min(settings.threads or n_threads(), len(self.images))
-        self._share = (settings.cache << 20) // len(self.images)
+        self._budget = settings.cache << 20
         self._stages: dict[int, Stages] = {}
         self._counting = Lock()
         # A classifier answers one at a time.
         self._responding = Lock()
+
+    def share(self) -> int:
+        """Bytes that the stages of one image may hold."""
+        return self._budget // len(self.images)
 
     def prepare(
         self, params: RefitParams, progress: Progress | None = None, cancelled: Cancel | None = None
@@ -143,7 +147,7 @@ class Evaluator:
             self.tally.asked["fit"] += 1
         return Made(
             mask=outcome.mask,
-            simplified=segments.simplified,
+            image=image,
             response=response.maps,
             class_numbers=response.class_numbers,
             open=params.cam.gate != "positive" or any(response.predicted),
@@ -172,7 +176,7 @@ class Evaluator:
             cut = dict(index)
             shape = image.refit.grid.planes.shape
             pixels = math.prod(length for axis, length in enumerate(shape) if axis not in cut)
-            cache = StageCache(max(self._share, LEAST_CACHE * pixels))
+            cache = StageCache(max(self.share(), LEAST_CACHE * pixels))
             self._stages[place] = image.refit.stages.beside(cache, params)
         return self._stages[place], index
 

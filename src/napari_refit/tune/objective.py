@@ -26,7 +26,7 @@ class Made:
     ----------
     mask : ndarray of unsigned int, (H, W)
         As the slice is displayed.
-    simplified : ndarray of float32, (H, W[, C])
+    image : ndarray of float32, (H, W[, C])
     response : ndarray of float32, (n, H, W)
     class_numbers : tuple of int
         Of the response maps, in ``mask``.
@@ -37,7 +37,7 @@ class Made:
     """
 
     mask: NDArray[Any]
-    simplified: NDArray[np.float32]
+    image: NDArray[np.float32]
     response: NDArray[np.float32]
     class_numbers: tuple[int, ...]
     open: bool
@@ -102,7 +102,7 @@ def _label_free(made: Made, truth: Any) -> float:
         return math.nan
     scores = []
     for response, number in zip(made.response, made.class_numbers, strict=True):
-        scores.append(explained(made.mask == number, made.simplified, response))
+        scores.append(explained(made.mask == number, made.image, response))
     return mean_of(scores)
 
 

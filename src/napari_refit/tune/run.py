@@ -205,10 +205,15 @@ class Search:
     def _one(self, study: optuna.Study) -> None:
         from optuna.trial import TrialState
 
-        from napari_refit.tune.samplers import ERROR, distributions
+        from napari_refit.tune.samplers import ERROR, counts, distributions
 
         trial = study.ask()
         trial.set_user_attr(WORKER, worker())
+        before = [other for other in study.get_trials(deepcopy=False) if other.number < trial.number]
+        if sum(map(counts, before)) >= self.wanted:
+            # Two processes saw the last open place at once, and this one comes second.
+            study.tell(trial, state=TrialState.FAIL)
+            return
         given: dict[str, Any] = {}
         for key, each in distributions(self.space).items():
             given[key] = trial._suggest(key, each)
