@@ -53,7 +53,8 @@ def refusal(study: Study, found: Mapping[str, list[str]]) -> str:
 
 def admission(study: Study, found: Mapping[str, list[str]]) -> tuple[str, ...]:
     """What a report says of such presets, a sentence for each."""
-    tested = sum(len(pieces.tested) for pieces in study.pieces)
+    wanted = study.settings.only_fold
+    tested = sum(len(pieces.tested) for pieces in study.pieces if wanted in (0, pieces.number))
     return tuple(
         f"{preset} was tuned on {len(names)} of the {counted(tested, 'tested case')} ({ALLOW}): its figures are those "
         "of no test."
