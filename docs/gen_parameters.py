@@ -27,6 +27,7 @@ from napari_refit.params import (
 )
 from napari_refit.recipe import RefitParams
 from napari_refit.registry import FITS, SEGMENTERS
+from napari_refit.tune.settings import TuneParams
 
 COLUMNS = ("key", "in the dock", "allowed", "default", "what it does")
 
@@ -123,6 +124,21 @@ def fsss_parameters() -> str:
         for item in declarations(FsssParams)
     )
     return table(COLUMNS, rows)
+
+
+def tune_parameters() -> str:
+    """The table of what a search for parameters can be told."""
+    rows = (
+        [
+            f"`--{item.name.replace('_', '-')}`",
+            item.title,
+            allowed(item),
+            f"`{shown(item.default)}`",
+            item.help,
+        ]
+        for item in declarations(TuneParams)
+    )
+    return table(("option", *COLUMNS[1:]), rows)
 
 
 def presets() -> str:
@@ -263,6 +279,7 @@ GENERATED: dict[str, Callable[[], str]] = {
     "parameters": parameters,
     "training parameters": training_parameters,
     "fsss parameters": fsss_parameters,
+    "tune parameters": tune_parameters,
     "presets": presets,
     "command line": command_line,
     "datasets": datasets,

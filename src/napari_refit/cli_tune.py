@@ -22,7 +22,7 @@ from napari_refit.cli_shared import (
     progress,
 )
 from napari_refit.declare import Declaration, declarations
-from napari_refit.errors import Cancelled, ReadError
+from napari_refit.errors import Cancelled
 from napari_refit.tune.settings import TuneParams
 
 if TYPE_CHECKING:
@@ -73,33 +73,32 @@ def tune(
 
     from napari_refit.tune.note import write_results
     from napari_refit.tune.run import tune as search
+    from napari_refit.tune.sources import Sources, find_images
     from napari_refit.tune.study_file import check_name, load_optuna
 
     load_optuna()
+    named = Sources(
+        tuple(sources),
+        model,
+        arch,
+        response,
+        truth,
+        masks,
+        layout,
+        image_pattern,
+        mask_pattern,
+        preparation,
+        split,
+        fold,
+        chosen_modalities(modalities),
+        device,
+    )
     try:
         check_name(out)
         with progress(quiet=as_json) as shown:
-            images = _images(
-                sources,
-                settings,
-                base,
-                shown,
-                model=model,
-                arch=arch,
-                response=response,
-                truth=truth,
-                masks=masks,
-                layout=layout,
-                image_pattern=image_pattern,
-                mask_pattern=mask_pattern,
-                preparation=preparation,
-                split=split,
-                fold=fold,
-                modalities=chosen_modalities(modalities),
-                device=device,
-            )
+            images = find_images(named, settings, base, shown)
             if not as_json:
-                _say(f"{len(images)} images of {len({image.patient for image in images})} patients or files")
+                _say(_plan(images, space, settings))
             result = search(
                 images,
                 base,
@@ -128,6 +127,18 @@ def tune(
         raise WorkFailed
 
 
+def _plan(images: Sequence[TuneImage], space: Sequence[Range], settings: TuneParams) -> str:
+    patients = len({image.patient for image in images})
+    names = ", ".join(each.key for each in space)
+    if settings.sampler == "grid":
+        from napari_refit.tune.samplers import grid_size
+
+        count = f"a grid of {grid_size(space, settings.levels)} trials"
+    else:
+        count = f"{settings.trials} trials"
+    return f"{count} over {names}; {len(images)} images of {patients} patients or files"
+
+
 def _space(base: RefitParams, keys: Sequence[str], ranges: Sequence[str]) -> list[Range]:
     from napari_refit.tune.space import check_space, default_space, parse_range
 
@@ -144,119 +155,6 @@ def _space(base: RefitParams, keys: Sequence[str], ranges: Sequence[str]) -> lis
     except ValueError as error:
         raise UsageFault(str(error)) from error
     return space
-
-
-def _images(
-    sources: list[Path],
-    settings: TuneParams,
-    base: RefitParams,
-    shown: Callable[[int, int, str], None] | None,
-    *,
-    model: str | None,
-    arch: str | None,
-    response: Path | None,
-    truth: Path | None,
-    masks: Path | None,
-    layout: str | None,
-    image_pattern: str | None,
-    mask_pattern: str | None,
-    preparation: str,
-    split: Path | None,
-    fold: int,
-    modalities: tuple[int, ...],
-    device: str | None,
-) -> list[TuneImage]:
-    from napari_refit.tune.images import image_files, images_of_files, matching_masks
-
-    if (model is None) == (response is None):
-        raise UsageFault("give either --model or --response")
-    if truth is not None and masks is not None:
-        raise UsageFault("give either --truth, the mask of one image, or --masks, a folder")
-    if len(sources) > 1 and (truth is not None or response is not None):
-        raise UsageFault("--truth and --response belong to one image")
-    if response is None and truth is None and masks is None:
-        dataset = _dataset(sources, layout, image_pattern, mask_pattern, preparation)
-        if dataset is not None:
-            from napari_refit.io.datasets import Split
-            from napari_refit.tune.dataset_images import images_of_dataset
-
-            has_truth = any(case.truth is not None for case in dataset.cases)
-            return images_of_dataset(
-                dataset,
-                model,
-                settings,
-                split=None if split is None else Split.load(split),
-                fold=fold,
-                arch=arch,
-                device=device,
-                with_truth=has_truth and settings.objective != "label-free",
-                progress=shown,
-            )
-    if split is not None or layout is not None or image_pattern is not None:
-        raise UsageFault("--split, --layout and patterns are for a dataset, whose own masks are used")
-    paths: list[Path] = []
-    for source in sources:
-        paths += _files_of(source, image_files)
-    truths: dict[Path, Path] = {}
-    if truth is not None:
-        truths = dict.fromkeys(paths[:1], truth)
-        if len(paths) > 1:
-            raise UsageFault("--truth belongs to one image; for a folder give --masks")
-    elif masks is not None:
-        truths = matching_masks(paths, masks)
-        paths = [path for path in paths if path not in truths.values()]
-    if response is not None and len(paths) > 1:
-        raise UsageFault("--response belongs to one image")
-    loaded: Any = None
-    if model is not None:
-        from napari_refit.cam.classifier import load_classifier
-
-        loaded = load_classifier(model, arch=arch, device=device)
-    return images_of_files(
-        paths,
-        truths,
-        settings,
-        model=loaded,
-        base=base,
-        responses={} if response is None else {paths[0]: response},
-        device=device,
-        modalities=modalities,
-        progress=shown,
-    )
-
-
-def _files_of(source: Path, image_files: Callable[[Path], list[Path]]) -> list[Path]:
-    """The images of a folder; a folder without any is taken for a DICOM series, as elsewhere."""
-    if not source.is_dir():
-        return [source]
-    try:
-        return image_files(source)
-    except ReadError:
-        return [source]
-
-
-def _dataset(
-    sources: Sequence[Path],
-    layout: str | None,
-    images: str | None,
-    masks: str | None,
-    preparation: str,
-) -> Any:
-    """The dataset that a single source is; None where it is none and nothing says that it is one."""
-    from napari_refit.io.datasets.registry import find_dataset
-
-    named = layout is not None or images is not None or preparation != "default"
-    source = sources[0]
-    if len(sources) > 1 or not (source.is_dir() or source.suffix.lower() == ".csv"):
-        if named:
-            raise UsageFault("--layout, --preparation and patterns are for one dataset")
-        return None
-    try:
-        return find_dataset(source, layout, images=images, masks=masks).prepared(preparation)
-    except ReadError:
-        if named or not source.is_dir():
-            raise
-        return None
 
 
 def _teller() -> Callable[[Trial], None]:

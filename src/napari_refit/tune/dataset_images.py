@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -75,7 +74,7 @@ def images_of_dataset(
     params = params or TuneParams()
     classifier = load_classifier(model, arch=arch, device=torch_device(device))
     numbers = class_table(classifier, dataset.class_names)
-    seen = tunable(dataset, split, fold, progress, cancelled)
+    seen = tunable(dataset, split, fold, with_truth, progress, cancelled)
     found: list[list[TuneImage]] = []
     order = drawn(seen.cases, [case.patient for case in seen.cases], len(seen.cases), params.seed)
     for done, case in enumerate(order):
@@ -96,6 +95,7 @@ def tunable(
     dataset: Dataset,
     split: Split | None,
     fold: int,
+    with_truth: bool = True,
     progress: Progress | None = None,
     cancelled: Cancel | None = None,
 ) -> Dataset:
@@ -111,7 +111,9 @@ def tunable(
     if split is None:
         # As a study ties them, so that the split is the same.
         dataset = dataset.with_groups({name: f"alike {group}" for name, group in look.groups.items()})
-    left_out = {**look.unusable, **dict.fromkeys(look.without_mask, "it has no mask")}
+    left_out = dict(look.unusable)
+    if with_truth:
+        left_out |= dict.fromkeys(look.without_mask, "it has no mask")
     kept = only(dataset, [case.name for case in dataset.cases if case.name not in left_out])
     chosen = usable_split(kept, split, left_out)
     if not 1 <= fold <= len(chosen.folds):
@@ -177,8 +179,3 @@ def class_table(classifier: Any, class_names: tuple[str, ...]) -> dict[int, int]
             f"{classifier.name} knows {shown}, the dataset {', '.join(class_names)}: classes need the same names"
         )
     return found
-
-
-def without_masks(images: list[TuneImage]) -> list[TuneImage]:
-    """The same images as if there were no reference masks."""
-    return [replace(image, truth=None) for image in images]

@@ -7,16 +7,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+SURE = 4
+"""Power of the response map: what it is sure of counts, its long slopes do not."""
+
 
 def explained(mask: NDArray[np.bool_], image: NDArray[np.floating[Any]], response: NDArray[Any]) -> float:
-    """Contrast along a mask's boundary, times how far the mask and the response map agree.
+    r"""Contrast along a mask's boundary, times the overlap of the mask with what the response map is sure of.
 
-    With image *I*, response map *r*, mask *M*, all pairs of touching pixels *N* and those across the boundary ∂M:
+    With image *I*, response map *r*, mask *M*, *b* the mean of \|I_p − I_q\| over touching pixels across the boundary
+    of *M*, and *a* the same over all touching pixels of the image:
 
-    ``Q = mean over ∂M of |I_p − I_q| / mean over N of |I_p − I_q|  ·  max(0, corr(M, r))``
+    ``Q = b / (a + b)  ·  2 Σ_M r⁴ / (|M| + Σ r⁴)``
 
-    The first factor is 1 for a boundary laid at random and higher on edges; the second, Pearson's correlation over the
-    pixels, is 1 for a mask that is the response map.
+    The first factor is one half for a boundary laid at random, more on edges, less where the image is flat. The second
+    is the Dice coefficient of the mask and r⁴.
 
     Parameters
     ----------
@@ -24,25 +28,25 @@ def explained(mask: NDArray[np.bool_], image: NDArray[np.floating[Any]], respons
     image : ndarray of float, (H, W) or (H, W, C)
         Differences of several channels are summed.
     response : ndarray of float, (H, W)
+        In [0, 1].
 
     Returns
     -------
     float
-        0 or more; 0 for a mask that is empty or everything.
+        In [0, 1]; 0 for a mask that is empty or everything.
 
     References
     ----------
     Contrast along boundaries as a measure of a segmentation without a reference: Levine and Nazif, "Dynamic
     measurement of computer generated image segmentations", IEEE TPAMI 7 (1985); Zhang, Fritts and Goldman, "Image
-    segmentation evaluation: A survey of unsupervised methods", CVIU 110 (2008). The correlation with the response map
-    is this program's own addition: without it, the best mask would be whatever has the sharpest outline.
+    segmentation evaluation: A survey of unsupervised methods", CVIU 110 (2008). The overlap with the response map, and
+    its power, are this program's own: without it, the best mask would be whatever has the sharpest outline.
 
     Examples
     --------
     >>> image = np.zeros((8, 8)); image[2:6, 2:6] = 1
-    >>> right, shifted = image > 0, np.roll(image, 1, 0) > 0
-    >>> explained(right, image, image) > 2 * explained(shifted, image, image) > 0
-    True
+    >>> round(explained(image > 0, image, image), 2), round(explained(np.roll(image, 1, 0) > 0, image, image), 2)
+    (0.88, 0.54)
     """
     if not mask.any() or mask.all():
         return 0.0
@@ -59,16 +63,7 @@ def explained(mask: NDArray[np.bool_], image: NDArray[np.floating[Any]], respons
         n_everywhere += boundary.size
     if everywhere == 0:
         return 0.0
-    contrast = (across / n_across) / (everywhere / n_everywhere)
-    return contrast * max(0.0, _correlation(mask, response))
-
-
-def _correlation(mask: NDArray[np.bool_], response: NDArray[Any]) -> float:
-    """Pearson's correlation; 0 where the response is the same everywhere."""
-    values = response.astype(np.float64)
-    spread = float(values.std())
-    if spread < 1e-12:
-        return 0.0
-    share = float(mask.mean())
-    apart = float(values[mask].mean() - values[~mask].mean())
-    return float(apart * np.sqrt(share * (1 - share)) / spread)
+    at_boundary, usual = across / n_across, everywhere / n_everywhere
+    sure = response.astype(np.float64) ** SURE
+    overlap = 2 * float(sure[mask].sum()) / (int(np.count_nonzero(mask)) + float(sure.sum()))
+    return at_boundary / (usual + at_boundary) * overlap
