@@ -106,7 +106,7 @@ def tune(
                 settings,
                 study=out,
                 progress=shown,
-                on_trial=None if as_json else _teller(),
+                on_trial=None if as_json else _teller(out),
             )
     except ValueError as error:
         raise UsageFault(_first_line(error)) from error
@@ -157,9 +157,13 @@ def _space(base: RefitParams, keys: Sequence[str], ranges: Sequence[str]) -> lis
     return space
 
 
-def _teller() -> Callable[[Trial], None]:
-    """Say each trial that is better than all before."""
-    best = float("-inf")
+def _teller(study: Path) -> Callable[[Trial], None]:
+    """Say each trial that is better than all before, those of earlier runs included."""
+    from napari_refit.tune.run import read_trials
+    from napari_refit.tune.trials import best_of
+
+    known = best_of(read_trials(study)) if study.exists() else None
+    best = float("-inf") if known is None or known.score is None else known.score
 
     def tell(trial: Trial) -> None:
         nonlocal best

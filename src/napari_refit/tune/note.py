@@ -82,7 +82,7 @@ def write_params(path: Path, params: RefitParams, note: Mapping[str, Any] | None
     WriteError
         If it cannot be written.
     """
-    content = {**({} if note is None else {NOTE: note}), **params.model_dump(mode="json")}
+    content = {**params.model_dump(mode="json"), **({} if note is None else {NOTE: note})}
     text = json.dumps(plain(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
