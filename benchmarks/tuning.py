@@ -10,7 +10,8 @@ read.
 ``rank`` draws sets of parameters at random from the default space and prints Spearman's rank correlation between the
 label-free criterion and the mean Dice over the images, with 95 % intervals over patients, and the Dice of the set that
 the criterion ranks first. ``race`` tries a whole grid, then lets others try a fifth as many: TPE and CMA-ES the grid's
-points, and TPE any value between, each with several seeds. ``speed`` times 200 trials of TPE over SLIC and BoundaryFit on 100 slices of 256 x 256.
+points, and TPE any value between, each with several seeds. ``speed`` times 200 trials of TPE over SLIC and BoundaryFit
+on 100 slices of 256 x 256.
 """
 
 from __future__ import annotations
