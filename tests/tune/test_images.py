@@ -172,6 +172,19 @@ def test_a_dataset_never_gives_what_is_tested(busi_root, classifier, tmp_path):
     assert all(image.truth is None for image in everything)
 
 
+def test_cases_of_any_folder_are_not_known_by_name(folder, classifier):
+    (folder / "pictures").rename(folder / "images")
+    (folder / "images" / "p4.png").unlink()
+    with pytest.raises(ValueError, match="no case can be tuned on"):
+        images_of_dataset(find_dataset(folder), classifier)
+    for number in range(4):
+        (folder / "masks" / f"P{number}_mask.png").rename(folder / "masks" / f"p{number}_mask.png")
+    found = images_of_dataset(find_dataset(folder), classifier)
+    assert found
+    assert {image.dataset for image in found} == {""}
+    assert all(image.checksums for image in found)
+
+
 def test_a_split_of_ones_own(busi_root, classifier):
     dataset = find_dataset(busi_root).prepared("benign-normal")
     split = make_split(

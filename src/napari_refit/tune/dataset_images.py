@@ -115,6 +115,10 @@ def tunable(
     if with_truth:
         left_out |= dict.fromkeys(look.without_mask, "it has no mask")
     kept = only(dataset, [case.name for case in dataset.cases if case.name not in left_out])
+    if not kept.cases:
+        raise ValueError(
+            f"{dataset.root}: no case can be tuned on: {'; '.join(look.errors[:1]) or 'none has a mask'}"
+        )
     chosen = usable_split(kept, split, left_out)
     if not 1 <= fold <= len(chosen.folds):
         raise ValueError(f"there is no fold {fold}, the split has {len(chosen.folds)}")
@@ -137,6 +141,8 @@ def slices_of(
     )
     paths = sorted({path for item in case.images.values() for path in item.paths})
     checksums = tuple(file_checksum(path) for path in paths)
+    # In folders of whatever layout the same names are of different images.
+    known = "" if dataset.declaration.is_general else dataset.declaration.name
     adapt = partial(fitting_params, preparation=dataset.preparation)
     return [
         TuneImage(
@@ -146,7 +152,7 @@ def slices_of(
             positions={} if stack.axis is None else {0: number},
             truth=None if mask is None else np.asarray(mask),
             case=case.name,
-            dataset=dataset.declaration.name,
+            dataset=known,
             checksums=checksums,
             numbers=numbers,
             adapt=adapt,

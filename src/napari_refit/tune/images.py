@@ -42,7 +42,7 @@ class TuneImage:
     case : str
         Name of the image or volume; ``name`` when left out.
     dataset : str
-        Name of the dataset that the case is of, if it is of one.
+        Name of the dataset that the case is of, if it is of one whose cases have names of their own.
     checksums : tuple of str
         SHA-256 of its image files, as ``sha256:...``.
     numbers : mapping of int to int

@@ -125,7 +125,8 @@ class Search:
         try:
             if self._open_places(study):
                 self.evaluator.prepare(self.base, self.progress, self.cancelled)
-            while self._open_places(study):
+            # Of what a killed process left, a trial that it had only just begun is seen at the end.
+            while self._open_places(study) or give_up_lost(study):
                 if self.cancelled is not None and self.cancelled():
                     raise Cancelled("stopped")
                 if self.settings.minutes and time.perf_counter() - start > 60 * self.settings.minutes:
@@ -159,7 +160,11 @@ class Search:
         start = current_values(self.base, self.space)
         study.sampler = make_sampler(self.settings, self.space)
         study.pruner = MedianPruner(n_startup_trials=STARTUP_TRIALS) if self.settings.pruning else NopPruner()
-        if new and self.settings.sampler != "grid" and self._holds(start):
+        if (
+            new
+            and self.settings.sampler != "grid"
+            and all(each.holds(start[each.key]) for each in self.space)
+        ):
             study.enqueue_trial(start)
         give_up_lost(study)
         return study
@@ -180,15 +185,6 @@ class Search:
             "source": _source(self.images[0]),
         }
 
-    def _holds(self, values: Mapping[str, Any]) -> bool:
-        from napari_refit.tune.samplers import distributions
-
-        return all(
-            each._contains(each.to_internal_repr(values[key]))
-            for key, each in distributions(self.space).items()
-            if not _is_strange(each, values[key])
-        ) and not any(_is_strange(each, values[key]) for key, each in distributions(self.space).items())
-
     def _open_places(self, study: optuna.Study) -> int:
         """How many trials there are yet to begin."""
         from optuna.trial import TrialState
@@ -207,17 +203,14 @@ class Search:
 
         from napari_refit.tune.samplers import ERROR, counts, distributions
 
-        trial = study.ask()
+        trial = study.ask(distributions(self.space))
         trial.set_user_attr(WORKER, worker())
         before = [other for other in study.get_trials(deepcopy=False) if other.number < trial.number]
         if sum(map(counts, before)) >= self.wanted:
             # Two processes saw the last open place at once, and this one comes second.
             study.tell(trial, state=TrialState.FAIL)
             return
-        given: dict[str, Any] = {}
-        for key, each in distributions(self.space).items():
-            given[key] = trial._suggest(key, each)
-        values = {each.key: each.rounded(given[each.key]) for each in self.space}
+        values = {each.key: each.rounded(trial.params[each.key]) for each in self.space}
         trial.set_user_attr(VALUES, values)
         try:
             state, score = self._judged(study, trial, values)
@@ -295,11 +288,6 @@ def in_stage_order(space: Sequence[Range], base: RefitParams) -> list[Range]:
 
 def _chosen(space: Sequence[Range], key: str) -> list[Any]:
     return [choice for each in space if each.key == key for choice in each.choices]
-
-
-def _is_strange(distribution: Any, value: Any) -> bool:
-    choices = getattr(distribution, "choices", None)
-    return choices is not None and value not in choices
 
 
 def _source(image: TuneImage) -> str:

@@ -150,6 +150,21 @@ class Range:
         found = round(float(value), 10 if self.step is not None else places)
         return min(max(found, float(self.low)), float(self.high))
 
+    def holds(self, value: Any) -> bool:
+        """Whether a value may be tried: within the range, and on a step if it has steps.
+
+        Examples
+        --------
+        >>> each = Range("boundary.threshold", 0.3, 0.5, step=0.1)
+        >>> each.holds(0.4), each.holds(0.45), each.holds(0.6)
+        (True, False, False)
+        """
+        if self.is_choice or self.step is not None:
+            return value in self.levels(2)
+        assert self.low is not None
+        assert self.high is not None
+        return bool(self.low <= value <= self.high)
+
     def as_dict(self) -> dict[str, Any]:
         """What JSON can say; ``Range(**content)`` is the same again."""
         return {**asdict(self), "choices": list(self.choices)}

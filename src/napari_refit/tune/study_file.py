@@ -28,6 +28,8 @@ DATABASES = (".db", ".sqlite", ".sqlite3")
 JOURNALS = (".journal", ".log")
 PATIENCE = 600.0
 """Seconds after which a trial of another machine counts as lost, if it also took ten times longer than others."""
+SIGNING = 10.0
+"""Seconds after which a trial that nobody signed counts as lost."""
 _TRIES = 20
 
 
@@ -227,6 +229,8 @@ def _is_lost(trial: FrozenTrial, patience: float) -> bool:
         except psutil.Error:
             return True
     begun = trial.datetime_start
+    # Who begins a trial signs it at once.
+    patience = patience if host else SIGNING
     return begun is None or time.time() - begun.timestamp() > patience
 
 
