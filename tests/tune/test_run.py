@@ -173,6 +173,31 @@ def test_several_classes_are_judged_by_their_numbers():
     assert tune([named], BASE, space, settings).best.score == right.best.score
 
 
+@pytest.mark.parametrize("fit", ["appearance", "hierarchy", "partition_ensemble"])
+def test_every_fit_can_be_tuned(fit):
+    base = BASE.replace(fit=fit)
+    result = tune(made_images(3), base, default_space(base), TuneParams(trials=6, **QUIET))
+    assert {trial.state for trial in result.trials} == {"done"}
+    assert result.best.score >= result.trials[0].score
+    clusters, saved = result.stage_runs["clusters"]
+    if fit == "partition_ensemble":
+        # Four partitions, of which three do not depend on what is searched of SLIC's number of clusters.
+        assert clusters + saved == 6 * 3 * 4
+
+
+def test_segmenters_can_be_chosen_between(images):
+    space = [Range("segmenter", choices=("slic", "watershed")), range_of("watershed.markers"), SPACE[1]]
+    result = tune(images[:3], BASE, space, TuneParams(sampler="grid", levels=2, **QUIET))
+    assert len(result.trials) == 2 * 2 * 3
+    # What belongs to the other segmenter changes nothing, and reruns nothing.
+    assert result.stage_runs["clusters"][0] == 3 * (2 + 3)
+    by_segmenter = {}
+    for trial in result.trials:
+        by_segmenter.setdefault(trial.values["segmenter"], set()).add(trial.score)
+    assert len(by_segmenter["slic"]) <= 3
+    assert len(by_segmenter["watershed"]) <= 2
+
+
 def test_progress_and_trials_are_told(images):
     told, trials = [], []
     settings = TuneParams(sampler="grid", **QUIET)

@@ -165,7 +165,7 @@ class Search:
             and self.settings.sampler != "grid"
             and all(each.holds(start[each.key]) for each in self.space)
         ):
-            study.enqueue_trial(start)
+            study.enqueue_trial(start, skip_if_exists=True)
         give_up_lost(study)
         return study
 
