@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -106,7 +107,7 @@ def test_28_results_and_12_named_failures(bad_study, results, workers, tmp_path_
 
 
 def test_a_killed_batch_ends_as_an_unbroken_one():
-    if not hasattr(__import__("os"), "fork"):
+    if not hasattr(os, "fork"):
         pytest.skip("needs fork")
     command = [
         sys.executable,
@@ -124,7 +125,7 @@ def test_a_killed_batch_ends_as_an_unbroken_one():
     assert answer.returncode == 0, answer.stderr + answer.stdout
     figures = json.loads(answer.stdout)
     assert figures["different"] == []
-    assert figures["results"] == 10
+    assert figures["results"] == 12
     # Labels, sidecars and pictures.
-    assert figures["compared_files"] == 30
-    assert min(figures["done_when_killed"]) < 10
+    assert figures["compared_files"] == 36
+    assert min(figures["done_when_killed"]) < 12

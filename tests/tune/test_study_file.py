@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 from made import BASE, made_images
+from optuna.distributions import FloatDistribution
 from worker import SPACE, settings
 
 import napari_refit
 from napari_refit.errors import ReadError
 from napari_refit.tune.run import importances, read_trials, tune
 from napari_refit.tune.settings import TuneParams
-from napari_refit.tune.study_file import read_about
+from napari_refit.tune.study_file import open_study, read_about
 
 WORKER = Path(__file__).with_name("worker.py")
 KINDS = ["study.db", "study.journal"]
@@ -60,6 +61,16 @@ def test_a_killed_search_goes_on_as_if_nothing_had_been(tmp_path, sampler):
     assert seen(result.trials) == seen(unbroken.trials)
     assert result.params == unbroken.params
     assert len(read_trials(study)) == 12
+
+
+def test_a_trial_that_was_killed_while_it_was_drawn_is_drawn_again(tmp_path, monkeypatch):
+    monkeypatch.setattr("napari_refit.tune.study_file.SIGNING", 0.5)
+    study, unbroken = tmp_path / "study.journal", go_on(None, "tpe", 6)
+    go_on(study, "tpe", 3)
+    # As ask() leaves it that did not come to its end: running, unsigned, with some of its values.
+    begun = open_study(study).ask({"boundary.threshold": FloatDistribution(0.1, 0.9)})
+    assert begun.number == 3
+    assert seen(go_on(study, "tpe", 6).trials) == seen(unbroken.trials)
 
 
 def _trials(study):

@@ -19,13 +19,13 @@ from napari_refit.tune.study_file import (
     VALUES,
     WORKER,
     as_trial,
-    give_up_lost,
     importances,
     load_optuna,
     open_study,
     put_back,
     read_trials,
     settle_about,
+    settle_lost,
     trials_of,
     worker,
 )
@@ -120,13 +120,12 @@ class Search:
     def run(self) -> TuneResult:
         """Search until all trials are done, time is up or the caller stops it."""
         start = time.perf_counter()
-        study = self._open()
-        stopped = ""
+        study, stopped = self._open(), ""
         try:
+            settle_lost(study, self.cancelled)
             if self._open_places(study):
                 self.evaluator.prepare(self.base, self.progress, self.cancelled)
-            # Of what a killed process left, a trial that it had only just begun is seen at the end.
-            while self._open_places(study) or give_up_lost(study):
+            while self._open_places(study) or settle_lost(study, self.cancelled):
                 if self.cancelled is not None and self.cancelled():
                     raise Cancelled("stopped")
                 if self.settings.minutes and time.perf_counter() - start > 60 * self.settings.minutes:
@@ -166,7 +165,6 @@ class Search:
             and all(each.holds(start[each.key]) for each in self.space)
         ):
             study.enqueue_trial(start, skip_if_exists=True)
-        give_up_lost(study)
         return study
 
     def about(self) -> dict[str, Any]:

@@ -7,10 +7,11 @@ import os
 import socket
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from napari_refit.bands import check
 from napari_refit.errors import ReadError, WriteError, brief
 from napari_refit.tune.trials import Trial
 
@@ -200,6 +201,22 @@ def give_up_lost(study: optuna.Study) -> int:
     return sum(put_back(study, trial.number) for trial in lost)
 
 
+def settle_lost(study: optuna.Study, cancelled: Callable[[], bool] | None = None) -> int:
+    """As `give_up_lost`, once each trial that has just been begun is signed or counts as lost.
+
+    Raises
+    ------
+    Cancelled
+        If ``cancelled()`` answered True.
+    """
+    count = give_up_lost(study)
+    while any(map(_is_unsigned, study.get_trials(deepcopy=False))):
+        check(cancelled)
+        time.sleep(0.1)
+        count += give_up_lost(study)
+    return count
+
+
 def put_back(study: optuna.Study, number: int) -> bool:
     """Give a trial up, and have what it tried be tried again; whether it was still there to be given up."""
     from optuna.trial import TrialState
@@ -213,9 +230,16 @@ def put_back(study: optuna.Study, number: int) -> bool:
     except (ValueError, RuntimeError):
         # Another process was quicker.
         return False
-    if values:
+    # Of one that was lost while it was being drawn there are only some.
+    if values.keys() == {each["key"] for each in study.user_attrs[ABOUT]["space"]}:
         study.enqueue_trial(values)
     return True
+
+
+def _is_unsigned(trial: FrozenTrial) -> bool:
+    from optuna.trial import TrialState
+
+    return trial.state == TrialState.RUNNING and WORKER not in trial.user_attrs
 
 
 def _is_lost(trial: FrozenTrial, patience: float) -> bool:
