@@ -52,14 +52,16 @@ def test_files_find_their_reader_and_writer(tmp_path):
     assert manager.get_writer("/data/a.nii", ["labels", "labels"])[0] is None
 
 
-def test_dock_and_sample_are_offered(manifest):
-    widget, training = manifest.contributions.widgets
+def test_docks_and_sample_are_offered(manifest):
+    widgets = manifest.contributions.widgets
     (sample,) = manifest.contributions.sample_data
-    assert (widget.command, widget.display_name) == ("napari-refit.dock", "ReFit")
-    assert (training.command, training.display_name) == ("napari-refit.train", "Train")
+    assert [(widget.command, widget.display_name) for widget in widgets] == [
+        ("napari-refit.dock", "ReFit"),
+        ("napari-refit.train", "Train"),
+        ("napari-refit.tune", "Tune"),
+    ]
     assert (sample.key, sample.display_name) == ("phantom", "Brain MRI phantom (ReFit)")
     assert manifest.display_name == "ReFit"
     assert [item.command for item in manifest.contributions.menus["napari/layers/segment"]] == [
-        widget.command,
-        training.command,
+        widget.command for widget in widgets
     ]

@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QVBoxLayout, QWidget
 
 from napari_refit.recipe import RefitParams
 from napari_refit.responses import MOST_DEFAULT_CLASSES
-from napari_refit.widgets import style, trained
+from napari_refit.widgets import open_docks, style, trained
 from napari_refit.widgets.choosing import LayerCombo
 from napari_refit.widgets.classifier_chooser import LABEL_WIDTH as CHOOSER_LABEL_WIDTH
 from napari_refit.widgets.classifier_chooser import ClassifierChooser, ClassifierSource
@@ -61,11 +61,11 @@ class ReFitDock(Dock):
         self.session.set_params(self.sections.params)
         self._on_layer_list()
         self._choose_first()
-        trained.enlist(self)
         if trained.latest() is not None:
             self.choose_classifier(str(trained.latest()))
         self._on_plane()
         self.session.update()
+        open_docks.enlist(self)
 
     # -- for other programs
 
@@ -101,7 +101,7 @@ class ReFitDock(Dock):
     # -- closing
 
     def _let_go(self) -> None:
-        trained.retire(self)
+        open_docks.retire(self)
         self.commands.close()
         self.image.close_down()
         self.truth.close_down()
@@ -109,7 +109,7 @@ class ReFitDock(Dock):
 
     def _forget(self) -> None:
         super()._forget()
-        trained.retire(self)
+        open_docks.retire(self)
 
     # -- building
 

@@ -59,6 +59,8 @@ class Session(QObject):
     classes(object)
         The classifier was loaded (`ClassesKnown`).
     plane_changed(), lock_changed(), layers_changed()
+    changed()
+        Something that a result depends on, or the ground truth.
     """
 
     status = Signal(str)
@@ -69,6 +71,7 @@ class Session(QObject):
     plane_changed = Signal()
     lock_changed = Signal()
     layers_changed = Signal()
+    changed = Signal()
 
     def __init__(self, viewer: Any, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -141,6 +144,7 @@ class Session(QObject):
     def set_truth(self, layer: Any) -> None:
         """Compare with another labels layer, or with none."""
         self.scores.set_truth(self.own(layer))
+        self.changed.emit()
 
     def set_source(self, source: Source) -> None:
         """Take response maps from elsewhere."""
@@ -186,6 +190,7 @@ class Session(QObject):
         """Ask for the open slice; ``force`` even where live is off or the volume was refined already."""
         self._force |= force
         self._ask_soon.ask()
+        self.changed.emit()
 
     def reset_slice(self) -> None:
         """Throw hand edits of the open slice away and refine it again."""

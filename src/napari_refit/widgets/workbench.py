@@ -326,12 +326,17 @@ def _beside(index: PlaneIndex, plane: OpenPlane) -> bool:
 
 def describe(order: Order) -> dict[str, Any]:
     """What the sidecar says of an order; reads a checkpoint's checksum, so call it beside the window."""
+    return pipeline_of(order).describe()  # type: ignore[no-any-return]
+
+
+def pipeline_of(order: Order) -> Any:
+    """A pipeline of one's own for an order; a classifier is loaded at first use, hints are left out."""
     refit = _refit_of(order)
     if order.response is not None:
         refit.use_response(order.response, order.response_name)
     elif order.model is not None:
         refit.use_model(order.model, order.modalities)
-    return refit.describe()  # type: ignore[no-any-return]
+    return refit
 
 
 def _refit_of(order: Order) -> Any:
