@@ -268,6 +268,15 @@ def shortcuts() -> str:
     return table(["keys", "does", ""], ([f"`{item.shown}`", item.title, item.help] for item in SHORTCUTS))
 
 
+def review_keys() -> str:
+    """Every key of a review."""
+    from napari_refit.widgets.shortcuts import REVIEW_SHORTCUTS
+
+    return table(
+        ["keys", "does", ""], ([f"`{item.shown}`", item.title, item.help] for item in REVIEW_SHORTCUTS)
+    )
+
+
 def tagging_keys() -> str:
     """Every key of the Train dock."""
     from napari_refit.widgets.tag_keys import KEYS
@@ -285,6 +294,7 @@ GENERATED: dict[str, Callable[[], str]] = {
     "datasets": datasets,
     "preparations": preparations,
     "shortcuts": shortcuts,
+    "review keys": review_keys,
     "tagging keys": tagging_keys,
 }
 

@@ -224,6 +224,98 @@ def train_picture() -> None:
     settle(0.5)
 
 
+def tune_picture() -> None:
+    """The Tune dock after a search that began with poor parameters, beside what its best trial gives."""
+    import napari
+
+    from napari_refit.widgets.launch import show_demo
+
+    viewer = napari.Viewer(show=True)
+    viewer.window.resize(WINDOW[0], 1200)
+    refit_dock = show_demo(viewer)
+    refit_dock.set_params(refit_dock.sections.params.replace(threshold=0.6, tolerance=0.0))
+    wait_until(lambda: refined_something(viewer), "refined labels on the slice with most of the truth")
+    wait_until(lambda: not refit_dock.session.running, "scores")
+    _, dock = viewer.window.add_plugin_dock_widget("napari-refit", "Tune", tabify=True)
+    with tempfile.TemporaryDirectory() as folder:
+        dock.set_study(Path(folder) / "phantom.db")
+        dock.set_params(dock.params.model_copy(update={"trials": 40, "images": 8}))
+        settle(1.0)
+        dock.start()
+        wait_until(lambda: not dock.session.running, "a finished search")
+        dock.table.sort_by("Score", falling=True)
+        dock.table.scrollToTop()
+        dock.footer.apply.click()
+        wait_until(lambda: not refit_dock.session.running, "the best trial's mask")
+        dock.study.line.setText("phantom.db")
+        dock.sections["Images"].collapse(animate=False)
+        dock.sections["Method and budget"].collapse(animate=False)
+        settle(1.0)
+        dock.scroll.verticalScrollBar().setValue(dock.scroll.verticalScrollBar().maximum())
+        settle(0.5)
+        save(viewer.screenshot(canvas_only=False, flash=False), "refit-tune")
+    refit_dock.shut_down()
+    viewer.close()
+    settle(0.5)
+
+
+def study_of_phantoms(root: Path) -> Path:
+    """A table of phantoms with their truths, one damaged file among them."""
+    import csv
+
+    from napari_refit.io.phantom import phantom_file
+
+    rows = []
+    for number, seed in enumerate(range(101, 109), start=1):
+        made = phantom_file(root / "made", seed, (96, 96, 24))
+        names = [f"scans/patient {number:02}.nii.gz", f"truth/patient {number:02}.nii.gz"]
+        for path, name in zip(made, names, strict=True):
+            (root / name).parent.mkdir(exist_ok=True)
+            path.rename(root / name)
+        rows.append(names)
+    (root / "scans/patient 09.nii.gz").write_bytes((root / rows[0][0]).read_bytes()[:4000])
+    rows.append(["scans/patient 09.nii.gz", ""])
+    with (root / "cases.csv").open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([("image", "truth"), *rows])
+    return root / "cases.csv"
+
+
+def batch_pictures() -> None:
+    """The Batch dock after a run with a damaged file, and a review of its results."""
+    import napari
+
+    viewer = napari.Viewer(show=True)
+    viewer.window.resize(*WINDOW)
+    _, dock = viewer.window.add_plugin_dock_widget("napari-refit", "Batch")
+    with tempfile.TemporaryDirectory() as folder:
+        dock.set_input(study_of_phantoms(Path(folder)))
+        dock.set_output(Path(folder) / "refined")
+        dock.recipe.preset.set_value("preset:phantom")
+        dock.recipe.refresh()
+        dock.recipe.chooser.set_source_text("sample")
+        dock.start()
+        wait_until(lambda: not dock.session.running and dock.table.shown(), "a finished batch")
+        dock.table.show_current("scans/patient 09")
+        dock.input.line.setText("study/cases.csv")
+        dock.output.line.setText("study/refined")
+        dock.detail.set_plain(dock.detail.plain().replace(folder, "study"))
+        settle(1.0)
+        save(pixels(dock), "refit-batch")
+        dock.review.begin(Path(folder) / "refined")
+        review = dock.review.session
+        for _ in range(2):
+            wait_until(lambda: review.case is not None and not review.busy, "a case")
+            review.accept()
+        wait_until(lambda: review.case is not None and not review.busy, "a case")
+        review.reject()
+        wait_until(lambda: review.case is not None and not review.busy, "a case")
+        settle(1.5)
+        save(viewer.screenshot(canvas_only=False, flash=False), "refit-review")
+        review.end()
+    viewer.close()
+    settle(0.5)
+
+
 def pixels(widget: Any) -> Any:
     """What a widget shows, as an array."""
     import numpy as np
@@ -256,6 +348,8 @@ def main() -> int:
     hand_pictures()
     propagation_picture()
     train_picture()
+    tune_picture()
+    batch_pictures()
     demo_picture()
     return 0
 

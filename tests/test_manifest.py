@@ -59,6 +59,7 @@ def test_docks_and_sample_are_offered(manifest):
         ("napari-refit.dock", "ReFit"),
         ("napari-refit.train", "Train"),
         ("napari-refit.tune", "Tune"),
+        ("napari-refit.batch", "Batch"),
     ]
     assert (sample.key, sample.display_name) == ("phantom", "Brain MRI phantom (ReFit)")
     assert manifest.display_name == "ReFit"

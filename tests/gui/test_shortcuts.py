@@ -15,18 +15,19 @@ from qtpy.QtWidgets import QApplication
 from napari_refit import params
 from napari_refit.registry import SEGMENTERS
 from napari_refit.widgets.help_panel import SECTIONS, HelpPanel, documentation_url
-from napari_refit.widgets.shortcuts import BY_NAME, SHORTCUTS, bind, unbind
+from napari_refit.widgets.shortcuts import BY_NAME, REVIEW_SHORTCUTS, SHORTCUTS, bind, unbind
 
 pytestmark = pytest.mark.gui
 
-NAMES = [shortcut.name for shortcut in SHORTCUTS]
+EVERY = (*SHORTCUTS, *REVIEW_SHORTCUTS)
+NAMES = [shortcut.name for shortcut in EVERY]
 KEYS = {"Right": Qt.Key.Key_Right, "Left": Qt.Key.Key_Left}
 
 
 def press(widget, key):
-    letter = key.removeprefix("Shift-")
+    modifier, letter = key.split("-")
     code = KEYS.get(letter) or getattr(Qt.Key, f"Key_{letter}")
-    QTest.keyClick(widget, code, Qt.KeyboardModifier.ShiftModifier)
+    QTest.keyClick(widget, code, getattr(Qt.KeyboardModifier, f"{modifier}Modifier"))
 
 
 def recorder():
@@ -35,8 +36,8 @@ def recorder():
 
 
 def test_declarations_are_complete_and_unique():
-    assert len(set(NAMES)) == len({shortcut.key for shortcut in SHORTCUTS}) == len(SHORTCUTS)
-    assert all(shortcut.title and shortcut.help.endswith(".") for shortcut in SHORTCUTS)
+    assert len(set(NAMES)) == len({shortcut.key for shortcut in EVERY}) == len(EVERY)
+    assert all(shortcut.title and shortcut.help.endswith(".") for shortcut in EVERY)
 
 
 def test_no_key_is_one_of_naparis(make_napari_viewer_proxy):
@@ -51,8 +52,13 @@ def test_no_key_is_one_of_naparis(make_napari_viewer_proxy):
     taken |= {str(rule.keybinding) for rule in get_app_model().keybindings}
     assert "Shift+V" in taken
     assert "Shift+Up" in taken
-    ours = {str(coerce_keybinding(shortcut.key)) for shortcut in SHORTCUTS}
+    ours = {str(coerce_keybinding(shortcut.key)) for shortcut in EVERY}
     assert ours & taken == set()
+    # Alt with the letter that is underlined in a menu's title opens that menu.
+    titles = [action.text() for action in viewer.window._qt_window.menuBar().actions()]
+    menus = {f"Alt+{title[title.index('&') + 1].upper()}" for title in titles if "&" in title}
+    assert menus
+    assert ours & menus == set()
 
 
 def test_every_key_reaches_its_action_whatever_layer_is_active(make_napari_viewer_proxy):
@@ -65,18 +71,18 @@ def test_every_key_reaches_its_action_whatever_layer_is_active(make_napari_viewe
         "points": viewer.add_points,
     }
     seen, actions = recorder()
-    assert bind(viewer, actions) == {shortcut.name: shortcut.key for shortcut in SHORTCUTS}
+    assert bind(viewer, actions) == {shortcut.name: shortcut.key for shortcut in EVERY}
     canvas = viewer.window._qt_window._qt_viewer.canvas.native
     for kind, add_layer in add.items():
         add_layer()
         step = viewer.dims.current_step
         seen.clear()
-        for shortcut in SHORTCUTS:
+        for shortcut in EVERY:
             press(canvas, shortcut.key)
         assert seen == NAMES, kind
         assert viewer.dims.current_step == step
     unbind(viewer, actions)
-    for shortcut in SHORTCUTS:
+    for shortcut in EVERY:
         press(canvas, shortcut.key)
     assert seen == NAMES
 
@@ -100,7 +106,7 @@ def test_two_docks_share_the_keys_and_give_them_back():
     assert first == ["refine_volume"]
     unbind(viewer, one)
     unbind(viewer, one)
-    assert not any(coerce_keybinding(shortcut.key) in viewer.keymap for shortcut in SHORTCUTS)
+    assert not any(coerce_keybinding(shortcut.key) in viewer.keymap for shortcut in EVERY)
 
 
 def test_a_key_of_the_users_own_is_left_alone():

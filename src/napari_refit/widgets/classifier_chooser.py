@@ -63,7 +63,7 @@ class ClassifierChooser(QWidget):
     modalities_changed = Signal(tuple)
     """Positions of the modalities that the classifier is fed; empty: all."""
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(self, parent: QWidget | None = None, kinds: Mapping[str, str] = KINDS) -> None:
         super().__init__(parent)
         self._shown = self._source = ClassifierSource()
         self._form = QFormLayout()
@@ -72,7 +72,7 @@ class ClassifierChooser(QWidget):
         self._form.setVerticalSpacing(3)
         self._form.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
 
-        self.kind = _combo(KINDS)
+        self.kind = _combo(kinds)
         self.model = LazyComboBox(torchvision_names)
         _searchable(self.model, "type to search")
         self.weights = _combo(WEIGHTS)
@@ -167,7 +167,7 @@ class ClassifierChooser(QWidget):
         ValueError
             If the kind is unknown.
         """
-        if source.kind not in KINDS:
+        if self.kind.findData(source.kind) < 0:
             raise ValueError(f"unknown kind of classifier {source.kind!r}; there are: {', '.join(KINDS)}")
         self.kind.set_value(source.kind)
         if source.kind == "torchvision":
@@ -282,7 +282,7 @@ class ClassifierChooser(QWidget):
     def _show_rows(self) -> None:
         kind, weights = self.kind.value(), self.weights.value()
         plain = Path(self.path.text().strip()).suffix.lower() in NEEDS_ARCHITECTURE
-        from_model = kind not in ("layer", "none")
+        from_model = kind not in ("layer", "none", "refit")
         visible = {
             "model": kind == "torchvision",
             "weights": kind == "torchvision",

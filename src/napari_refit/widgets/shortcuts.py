@@ -1,6 +1,7 @@
 """Keyboard shortcuts, declared once: bound to the viewer, listed in the help panel and in the docs.
 
-All are Shift with a letter or an arrow, which napari leaves free for every kind of layer.
+Those of the ReFit dock are Shift with a letter or an arrow, those of a review Alt with one: napari leaves them free
+for every kind of layer, and its menus do not answer to them.
 """
 
 from __future__ import annotations
@@ -84,7 +85,22 @@ SHORTCUTS = (
     Shortcut("Shift-T", "toggle_truth", "Ground truth", "Show or hide the ground truth."),
     Shortcut("Shift-H", "show_help", "Help", "Show or hide the help panel."),
 )
-BY_NAME = {shortcut.name: shortcut for shortcut in SHORTCUTS}
+REVIEW_SHORTCUTS = (
+    Shortcut("Alt-Right", "review_next", "Next case", "Show the next case that is listed."),
+    Shortcut("Alt-Left", "review_previous", "Previous case", "Show the case before."),
+    Shortcut(
+        "Alt-A", "review_accept", "Accept", "Take the labels as they are, and go on to the next open case."
+    ),
+    Shortcut(
+        "Alt-R", "review_reject", "Reject", "Mark the labels as of no use, and go on to the next open case."
+    ),
+    Shortcut(
+        "Alt-X", "review_fix", "Fix by painting", "Take the brush and correct the labels, or put it down."
+    ),
+    Shortcut("Alt-K", "review_save", "Keep the fix", "Save the painted labels over the result."),
+)
+"""Bound while results are reviewed."""
+BY_NAME = {shortcut.name: shortcut for shortcut in (*SHORTCUTS, *REVIEW_SHORTCUTS)}
 
 
 def bind(viewer: Any, actions: Mapping[str, Callable[[], Any]]) -> dict[str, str]:
