@@ -8,11 +8,10 @@ from typing import Any
 
 from qtpy.QtCore import QUrl
 from qtpy.QtGui import QDesktopServices
-from qtpy.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QWidget
 
 from napari_refit.batch.settings import BatchParams
 from napari_refit.errors import one_line
-from napari_refit.widgets import style
 from napari_refit.widgets.batch_footer import BatchFooter
 from napari_refit.widgets.batch_help import batch_help
 from napari_refit.widgets.batch_job import BatchOrder, Row
@@ -22,7 +21,7 @@ from napari_refit.widgets.batch_table import CaseTable, state_of
 from napari_refit.widgets.classifier_chooser import LABEL_WIDTH
 from napari_refit.widgets.dock import Dock
 from napari_refit.widgets.form import ParameterForm
-from napari_refit.widgets.forms import embolden, labelled
+from napari_refit.widgets.forms import labelled
 from napari_refit.widgets.help_panel import HelpPanel
 from napari_refit.widgets.paths import FOLDER, PathRow
 from napari_refit.widgets.review_panel import ReviewPanel
@@ -139,20 +138,7 @@ class BatchDock(Dock):
             "Review": (self.review,),
             "Cases": (self.result, self.empty, self.table, self.detail),
         }
-        self.sections = {}
-        for title, widgets in parts.items():
-            content = QWidget()
-            inside = QVBoxLayout(content)
-            inside.setContentsMargins(0, 0, 0, 4)
-            inside.setSpacing(4)
-            for widget in widgets:
-                inside.addWidget(widget)
-            section = self.sections[title] = style.collapsible(title, content)
-            embolden(section)
-            if title != "Options":
-                section.expand(animate=False)
-        self._lay_out(self.sections.values(), self.footer)
-        self.scroll.widget().setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self.sections = self._lay_out_sections(parts, self.footer, folded=("Options",))
         self.sections["Review"].hide()
         self.table.hide()
 

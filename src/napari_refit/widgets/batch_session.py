@@ -20,13 +20,14 @@ from napari_refit.widgets.batch_job import (
     row_of,
     running,
 )
+from napari_refit.widgets.job_session import JobSession
 from napari_refit.widgets.live import LiveLoop
 
 FINISHING = "Stopping after the file at hand; Stop now gives it up."
 STOPPED = "Stopped. What is done stays; Continue does the rest."
 
 
-class BatchSession(QObject):
+class BatchSession(JobSession):
     """Runs batches on a thread beside the window.
 
     Attributes
@@ -38,55 +39,32 @@ class BatchSession(QObject):
 
     Signals
     -------
-    status(str), error(str), result(str)
     rows(object)
         Other cases are shown: a list of `Row`.
     row(object)
         One case has another state.
-    progress(int, int)
-    busy(bool)
     finishing()
         The file at hand is the last.
     report(object)
         The path of a report that was asked for.
-    ended()
-        Nothing runs any more, and the output folder is as it stays.
     """
 
-    status = Signal(str)
-    error = Signal(str)
-    result = Signal(str)
     rows = Signal(object)
     row = Signal(object)
-    progress = Signal(int, int)
-    busy = Signal(bool)
     finishing = Signal()
     report = Signal(object)
-    ended = Signal()
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self.order: BatchOrder | None = None
         self.records: dict[str, Record] = {}
-        self._runs = self._stopped = False
-        self._loop, self._reader, self._reporter = LiveLoop(self), LiveLoop(self), LiveLoop(self)
-        self._loop.stage.connect(self.status)
-        self._loop.progress.connect(self._on_progress)
-        self._loop.part.connect(self._on_part)
-        self._loop.finished.connect(self._on_finished)
-        self._loop.failed.connect(self._on_failed)
-        self._loop.cancelled.connect(self._on_cancelled)
-        self._loop.idle.connect(self._on_idle)
+        self._runs = False
+        self._reader, self._reporter = LiveLoop(self), LiveLoop(self)
         self._reader.finished.connect(self._on_read)
         self._reader.failed.connect(self.error)
         self._reporter.stage.connect(self.status)
         self._reporter.finished.connect(self._on_report)
         self._reporter.failed.connect(self._on_failed)
-
-    @property
-    def running(self) -> bool:
-        """Whether a batch or a check runs, or is still about to stop."""
-        return self._loop.busy
 
     @property
     def reading(self) -> bool:
@@ -95,13 +73,11 @@ class BatchSession(QObject):
 
     def check(self, order: BatchOrder) -> None:
         """List what would be done, and what is wrong with what."""
-        self._begin(order, runs=False)
-        self._loop.request(checking(order), exclusive=True)
+        self._begin_with(order, checking(order), runs=False)
 
     def start(self, order: BatchOrder) -> None:
         """Refine what is not done yet."""
-        self._begin(order, runs=True)
-        self._loop.request(running(order), exclusive=True)
+        self._begin_with(order, running(order), runs=True)
 
     def cancel(self) -> None:
         """Stop after the file at hand; asked again, or where nothing is refined: at once."""
@@ -134,15 +110,14 @@ class BatchSession(QObject):
         """Stop for good, without waiting; a result that is being written is whole or absent."""
         if self.order is not None:
             self.order.finish.set()
-        for loop in (self._loop, self._reader, self._reporter):
-            loop.close()
+        super().close()
+        self._reader.close()
+        self._reporter.close()
 
-    def _begin(self, order: BatchOrder, runs: bool) -> None:
+    def _begin_with(self, order: BatchOrder, job: Any, runs: bool) -> None:
         self._reader.cancel()
-        self.order, self._runs, self._stopped = order, runs, False
-        self.error.emit("")
-        self.result.emit("")
-        self.busy.emit(True)
+        self.order, self._runs = order, runs
+        self._begin(job)
 
     # -- reactions
 
@@ -177,22 +152,11 @@ class BatchSession(QObject):
             self.status.emit("")
         self.report.emit(path)
 
-    def _on_failed(self, text: str) -> None:
-        self.status.emit("")
-        self.error.emit(text)
-
-    def _on_cancelled(self) -> None:
-        self._stopped = True
-        self.status.emit("Stopping…")
-
-    def _on_idle(self) -> None:
-        self.busy.emit(False)
-        if self._stopped:
-            self.status.emit(STOPPED if self._runs else "")
-            if self._runs and self.order is not None:
-                # What came after the stop was asked for is in the folder only.
-                self._reader.request(reading(self.order.out))
-        self.ended.emit()
+    def _after_stop(self) -> None:
+        self.status.emit(STOPPED if self._runs else "")
+        if self._runs and self.order is not None:
+            # What came after the stop was asked for is in the folder only.
+            self._reader.request(reading(self.order.out))
 
 
 def told(records: list[Record]) -> str:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
 
 from qtpy.QtCore import QEvent, Qt, QTimer
-from qtpy.QtWidgets import QHBoxLayout, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QScrollArea, QSizePolicy, QVBoxLayout, QWidget
 
+from napari_refit.widgets import style
+from napari_refit.widgets.forms import embolden
 from napari_refit.widgets.graphics import keep_triton_out
 from napari_refit.widgets.watching import Connections, call_when_destroyed
 
@@ -73,6 +76,27 @@ class Dock(QWidget):
         bottom.setContentsMargins(6, 0, 6, 2)
         bottom.addWidget(footer)
         outer.addLayout(bottom)
+
+    def _lay_out_sections(
+        self, parts: Mapping[str, Iterable[QWidget]], footer: QWidget, folded: Collection[str] = ()
+    ) -> dict[str, Any]:
+        """Put widgets one below the other in sections that can be folded away; the sections by their titles."""
+        sections = {}
+        for title, widgets in parts.items():
+            content = QWidget()
+            inside = QVBoxLayout(content)
+            inside.setContentsMargins(0, 0, 0, 4)
+            inside.setSpacing(4)
+            for widget in widgets:
+                inside.addWidget(widget)
+            section = sections[title] = style.collapsible(title, content)
+            embolden(section)
+            if title not in folded:
+                section.expand(animate=False)
+        self._lay_out(sections.values(), footer)
+        # What is in it has to fit into the width that there is, not the other way round.
+        self.scroll.widget().setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        return sections
 
     def showEvent(self, event: QEvent) -> None:
         """The window is drawn from now on."""

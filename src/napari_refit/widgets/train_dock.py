@@ -7,15 +7,14 @@ from typing import Any
 
 from qtpy.QtCore import QTimer, QUrl
 from qtpy.QtGui import QDesktopServices
-from qtpy.QtWidgets import QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QWidget
 
 from napari_refit.errors import one_line
 from napari_refit.learn.places import SUFFIX
 from napari_refit.learn.telling import overview
-from napari_refit.widgets import style
 from napari_refit.widgets.classifier_chooser import LABEL_WIDTH, torch_devices
 from napari_refit.widgets.dock import Dock
-from napari_refit.widgets.forms import embolden, labelled
+from napari_refit.widgets.forms import labelled
 from napari_refit.widgets.help_panel import HelpPanel
 from napari_refit.widgets.style import LazyComboBox, NoteLabel
 from napari_refit.widgets.tag_panel import TagPanel
@@ -123,33 +122,21 @@ class TrainDock(Dock):
         self.curves = CurvePlot()
         self.result = NoteLabel("gain")
         self.footer = TrainFooter()
-        labels = QWidget()
-        inside = QVBoxLayout(labels)
-        inside.setContentsMargins(0, 0, 0, 4)
-        inside.setSpacing(4)
-        inside.addWidget(labelled("Labels from", self.kind, LABEL_WIDTH))
-        for widget in (*self.sources.values(), self.note, self.warning):
-            inside.addWidget(widget)
-        training = QWidget()
-        inside = QVBoxLayout(training)
-        inside.setContentsMargins(0, 0, 0, 4)
-        inside.setSpacing(4)
-        inside.addWidget(self.forms)
-        inside.addWidget(labelled("Device", self.device, LABEL_WIDTH))
-        inside.addWidget(labelled("Checkpoint", self.out, LABEL_WIDTH))
-        outcome = QWidget()
-        inside = QVBoxLayout(outcome)
-        inside.setContentsMargins(0, 0, 0, 0)
-        inside.setSpacing(4)
-        inside.addWidget(self.curves)
-        inside.addWidget(self.result)
-        parts = {"Image-level labels": labels, "Training": training, "Curves": outcome}
-        self.sections = {title: style.collapsible(title, widget) for title, widget in parts.items()}
-        for section in self.sections.values():
-            embolden(section)
-            section.expand(animate=False)
-        self._lay_out(self.sections.values(), self.footer)
-        self.scroll.widget().setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        parts = {
+            "Image-level labels": (
+                labelled("Labels from", self.kind, LABEL_WIDTH),
+                *self.sources.values(),
+                self.note,
+                self.warning,
+            ),
+            "Training": (
+                self.forms,
+                labelled("Device", self.device, LABEL_WIDTH),
+                labelled("Checkpoint", self.out, LABEL_WIDTH),
+            ),
+            "Curves": (self.curves, self.result),
+        }
+        self.sections = self._lay_out_sections(parts, self.footer)
 
     def _connect(self) -> None:
         session, footer = self.session, self.footer

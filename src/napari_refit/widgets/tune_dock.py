@@ -6,17 +6,17 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from qtpy.QtWidgets import QFileDialog, QLabel, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QLabel, QWidget
 
 from napari_refit.errors import one_line
 from napari_refit.io.formats import split_name
 from napari_refit.recipe import RefitParams
 from napari_refit.tune.settings import TuneParams
 from napari_refit.tune.space import Range
-from napari_refit.widgets import saving, style
+from napari_refit.widgets import saving
 from napari_refit.widgets.dock import Dock
 from napari_refit.widgets.form import LABEL_WIDTH, ParameterForm
-from napari_refit.widgets.forms import embolden, labelled
+from napari_refit.widgets.forms import labelled
 from napari_refit.widgets.help_panel import HelpPanel
 from napari_refit.widgets.open_docks import REGISTER, dock_of
 from napari_refit.widgets.paths import PathRow
@@ -133,19 +133,7 @@ class TuneDock(Dock):
             "Method and budget": (self.form, labelled("Study", self.study, LABEL_WIDTH)),
             "Trials": (self.plot, self.result, self.table, self.hint),
         }
-        self.sections = {}
-        for title, widgets in parts.items():
-            content = QWidget()
-            inside = QVBoxLayout(content)
-            inside.setContentsMargins(0, 0, 0, 4)
-            inside.setSpacing(4)
-            for widget in widgets:
-                inside.addWidget(widget)
-            section = self.sections[title] = style.collapsible(title, content)
-            embolden(section)
-            section.expand(animate=False)
-        self._lay_out(self.sections.values(), self.footer)
-        self.scroll.widget().setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self.sections = self._lay_out_sections(parts, self.footer)
         self._on_form()
         self._show_trials([])
 

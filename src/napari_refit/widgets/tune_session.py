@@ -8,6 +8,7 @@ from typing import Any
 from qtpy.QtCore import QObject, Signal
 
 from napari_refit.recipe import RefitParams
+from napari_refit.widgets.job_session import JobSession
 from napari_refit.widgets.live import LiveLoop
 from napari_refit.widgets.open_docks import dock_of
 from napari_refit.widgets.tune_job import About, Begun, Importances, StudyRead, TuneOrder, reading, searching
@@ -17,7 +18,7 @@ STOPPED_EARLY = "Stopped before a trial was finished."
 NO_DOCK = "Open the ReFit dock to use these parameters there."
 
 
-class TuneSession(QObject):
+class TuneSession(JobSession):
     """Runs searches on a thread beside the window.
 
     Parameters
@@ -32,33 +33,20 @@ class TuneSession(QObject):
         What the trials change; None where nothing is known of it.
     trials : dict
         Trials by number, as far as they are known.
-    layers : list
-        The layers that the search reads: when one is removed, it stops.
 
     Signals
     -------
-    status(str), error(str), result(str)
     reset(object)
         Other trials are shown: a list of them.
     trial(object)
         A trial is finished.
     importances(object)
         Key of a parameter to its share.
-    progress(int, int)
-    busy(bool)
-    ended()
-        Nothing runs any more, and the study is as it stays.
     """
 
-    status = Signal(str)
-    error = Signal(str)
-    result = Signal(str)
     reset = Signal(object)
     trial = Signal(object)
     importances = Signal(object)
-    progress = Signal(int, int)
-    busy = Signal(bool)
-    ended = Signal()
 
     def __init__(self, viewer: Any, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -69,24 +57,10 @@ class TuneSession(QObject):
         self.about: dict[str, Any] = {}
         self.shares: dict[str, float] = {}
         self.trials: dict[int, Any] = {}
-        self.layers: list[Any] = []
-        self._stopped = False
-        self._loop, self._reader = LiveLoop(self), LiveLoop(self)
-        self._loop.stage.connect(self.status)
-        self._loop.progress.connect(self._on_progress)
-        self._loop.part.connect(self._on_part)
-        self._loop.finished.connect(self._on_finished)
-        self._loop.failed.connect(self._on_failed)
-        self._loop.cancelled.connect(self._on_cancelled)
-        self._loop.idle.connect(self._on_idle)
+        self._reader = LiveLoop(self)
         self._reader.stage.connect(self._on_reading)
         self._reader.finished.connect(self._on_read)
         self._reader.failed.connect(self._on_failed)
-
-    @property
-    def running(self) -> bool:
-        """Whether a search runs, or is still about to stop."""
-        return self._loop.busy
 
     @property
     def reading(self) -> bool:
@@ -103,12 +77,9 @@ class TuneSession(QObject):
     def start(self, order: TuneOrder, layers: list[Any]) -> None:
         """Start a search, or go on with the one in its study."""
         self._reader.cancel()
-        self.order, self.layers, self._stopped = order, layers, False
+        self.order, self.layers = order, layers
         self.base, self.objective = order.base, ""
-        self.error.emit("")
-        self.result.emit("")
-        self.busy.emit(True)
-        self._loop.request(searching(order), exclusive=True)
+        self._begin(searching(order))
 
     def read(self, path: Path) -> None:
         """Show what a study file holds."""
@@ -125,20 +96,10 @@ class TuneSession(QObject):
             self.result.emit("")
             self.reset.emit([])
 
-    def cancel(self) -> None:
-        """Stop; the trials that are finished stay in the study."""
-        if self.running:
-            self._loop.cancel()
-
     def close(self) -> None:
         """Stop for good, without waiting."""
-        self._loop.close()
+        super().close()
         self._reader.close()
-
-    def forget(self, layer: Any) -> None:
-        """A layer was removed from the viewer."""
-        if self.running and layer in self.layers:
-            self.cancel()
 
     def params_of(self, trial: Any) -> RefitParams | None:
         """All parameters of a trial."""
@@ -177,10 +138,6 @@ class TuneSession(QObject):
         return True
 
     # -- reactions
-
-    def _on_progress(self, done: int, total: int, text: str) -> None:
-        self.progress.emit(done, total)
-        self.status.emit(f"{text[:1].upper()}{text[1:]}")
 
     def _on_part(self, part: object) -> None:
         if isinstance(part, Begun):
@@ -223,24 +180,13 @@ class TuneSession(QObject):
             self.status.emit(f"{found.path.name} holds {len(found.trials)} trials.")
         self.ended.emit()
 
-    def _on_failed(self, text: str) -> None:
-        self.status.emit("")
-        self.error.emit(text)
-
-    def _on_cancelled(self) -> None:
-        self._stopped = True
-        self.status.emit("Stopping…")
-
-    def _on_idle(self) -> None:
-        self.busy.emit(False)
-        if self._stopped:
-            done = sum(trial.state != "running" for trial in self.trials.values())
-            self.status.emit(STOPPED.format(done) if done else STOPPED_EARLY)
-            study = None if self.order is None else self.order.study
-            if done and study is not None:
-                # What came after the stop was asked for is in the study only.
-                self._reader.request(reading(study))
-        self.ended.emit()
+    def _after_stop(self) -> None:
+        done = sum(trial.state != "running" for trial in self.trials.values())
+        self.status.emit(STOPPED.format(done) if done else STOPPED_EARLY)
+        study = None if self.order is None else self.order.study
+        if done and study is not None:
+            # What came after the stop was asked for is in the study only.
+            self._reader.request(reading(study))
 
 
 def told(done: Any) -> str:
