@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,15 @@ SHORT = (
     "test_cli_batch.py",
     "test_cases.py",
 )
+
+
+@pytest.fixture(autouse=True)
+def _own_environment():
+    """A Dask cluster that a test starts by itself sets variables in this process, for later tests too."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
 
 
 class Study:

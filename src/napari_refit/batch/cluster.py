@@ -114,7 +114,8 @@ class DaskEngine:
         environment.pop("MALLOC_TRIM_THRESHOLD_", None)
         with ExitStack() as stack:
             # Dask lets what is set here already stand, in its workers too.
-            with _environment(share), dask.config.set({"distributed.nanny.pre-spawn-environ": environment}):
+            stack.enter_context(_environment(share))
+            with dask.config.set({"distributed.nanny.pre-spawn-environ": environment}):
                 cluster = stack.enter_context(
                     LocalCluster(
                         n_workers=n_workers,
@@ -150,17 +151,18 @@ class DaskEngine:
 
 @contextmanager
 def _environment(values: dict[str, str]) -> Iterator[None]:
-    """Variables that processes are started with within."""
-    before = {name: os.environ.get(name) for name in values}
+    """Variables that processes are started with within.
+
+    Whenever Dask starts a worker it sets more of them in this process; in the end all are what they were.
+    """
+    before = dict(os.environ)
     os.environ.update(values)
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+        os.environ.update(before)
 
 
 def _absolute(case: Case) -> Case:

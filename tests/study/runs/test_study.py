@@ -376,7 +376,9 @@ def test_a_study_that_is_killed_goes_on(busi_study, busi_root, quick, tmp_path) 
     assert list((out / "stages" / "training" / "classifier-fold1").glob("*.training.pt"))
     lines: list[str] = []
     final = study_of(busi_root, out, quick, listener=Listener(say=lines.append))
-    assert timeless(final.run().rows) == timeless(results.rows)
+    found = final.run()
+    assert not final.failed, lines
+    assert timeless(found.rows) == timeless(results.rows)
     epochs = [line for line in lines if line.startswith("classifier-fold1: epoch")]
     assert [line.split()[2] for line in epochs] == ["3"]
 
