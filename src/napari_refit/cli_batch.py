@@ -22,6 +22,7 @@ from napari_refit.cli_shared import (
     chosen_modalities,
     chosen_params,
     complain,
+    parameter,
     print_json,
     printable,
 )
@@ -271,10 +272,6 @@ def _as_dict(item: Expected) -> dict[str, Any]:
 
 def _parameters() -> list[inspect.Parameter]:
     """The command's options: its own, and those that are declared."""
-
-    def parameter(name: str, annotation: Any, default: Any = inspect.Parameter.empty) -> inspect.Parameter:
-        kind = inspect.Parameter.KEYWORD_ONLY
-        return inspect.Parameter(name, kind, default=default, annotation=annotation)
 
     inputs = typer.Argument(help="Files, folders, quoted patterns, CSV files or a BIDS dataset.")
     modalities = typer.Option(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,9 +15,11 @@ from napari_refit.cli_shared import (
     UsageFault,
     WorkFailed,
     complain,
+    first_line,
     print_json,
     progress,
     read_params,
+    say,
 )
 from napari_refit.errors import Cancelled, ReadError
 
@@ -144,7 +145,7 @@ def evaluate(
             **declared | ({} if folds is None else {"method": "folds", "folds": folds})
         )
     except ValueError as error:
-        raise UsageFault(_first_line(error)) from error
+        raise UsageFault(first_line(error)) from error
     corrected = tuple(part.strip() for part in correct.split(",") if part.strip())
     try:
         user = UserSettings(methods=corrected, rounds=rounds, clicks=clicks)
@@ -204,9 +205,6 @@ def run_study(
         Given the study and its results when the report is written; returns what is added to the JSON.
     """
     from napari_refit.study.job import Stopped, check_before, finish
-
-    def say(text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
 
     try:
         with progress(quiet=as_json) as shown:
@@ -350,14 +348,6 @@ def _check_tuned(study: Study, notes: Mapping[str, Note], allowed: bool) -> None
     if found and not allowed:
         raise UsageFault(refusal(study, found))
     study.settings = study.settings.with_changes(notes=(*study.settings.notes, *admission(study, found)))
-
-
-def _first_line(error: ValueError) -> str:
-    from pydantic import ValidationError
-
-    from napari_refit.recipe import reason
-
-    return reason(error) if isinstance(error, ValidationError) else str(error)
 
 
 def _print_plan(plan: list[dict[str, Any]], as_json: bool) -> None:

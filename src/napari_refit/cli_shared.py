@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from napari_refit.errors import Cancelled, ReadError, WriteError
+from napari_refit.errors import naming as naming
 from napari_refit.errors import one_line as one_line
 
 if TYPE_CHECKING:
@@ -115,9 +117,24 @@ def make_folder(folder: Path) -> None:
         raise WriteError(folder, f"cannot make the folder ({error.strerror})") from error
 
 
-def naming(error: BaseException, path: Path) -> str:
-    text = one_line(error)
-    return text if str(path) in text else f"{path}: {text}"
+def parameter(name: str, annotation: Any, default: Any = inspect.Parameter.empty) -> inspect.Parameter:
+    """An option or argument of a command whose signature is put together."""
+    kind = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(name, kind, default=default, annotation=annotation)
+
+
+def first_line(error: ValueError) -> str:
+    """What is wrong with a value; of several that are wrong, with the first."""
+    from pydantic import ValidationError
+
+    from napari_refit.recipe import reason
+
+    return reason(error) if isinstance(error, ValidationError) else str(error)
+
+
+def say(text: str) -> None:
+    """Tell the user at once, apart from what is printed for programs."""
+    print(text, file=sys.stderr, flush=True)
 
 
 def printable(text: str) -> str:

@@ -17,6 +17,7 @@ from napari_refit.cli_shared import (
     check_checkpoint_name,
     check_given_once,
     epoch_teller,
+    parameter,
     print_json,
     print_training,
     training_progress,
@@ -139,10 +140,6 @@ def _print_report(out: Path, report: dict[str, Any]) -> None:
 
 def _parameters() -> list[inspect.Parameter]:
     """The command's options: its own, and those of the offered parameters."""
-
-    def parameter(name: str, annotation: Any, default: Any = inspect.Parameter.empty) -> inspect.Parameter:
-        kind = inspect.Parameter.KEYWORD_ONLY
-        return inspect.Parameter(name, kind, default=default, annotation=annotation)
 
     declared = {item.name: item for item in declarations(TrainingParams)}
     return [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,8 +17,11 @@ from napari_refit.cli_shared import (
     chosen_modalities,
     chosen_params,
     complain,
+    first_line,
+    parameter,
     print_json,
     progress,
+    say,
 )
 from napari_refit.declare import Declaration, declarations
 from napari_refit.errors import Cancelled
@@ -67,7 +69,7 @@ def tune(
     try:
         settings = TuneParams(**given)
     except ValueError as error:
-        raise UsageFault(_first_line(error)) from error
+        raise UsageFault(first_line(error)) from error
     base = chosen_params(preset, params, set_ or [])
     space = _space(base, param or [], range_ or [])
 
@@ -98,7 +100,7 @@ def tune(
         with progress(quiet=as_json) as shown:
             images = find_images(named, settings, base, shown)
             if not as_json:
-                _say(_plan(images, space, settings))
+                say(_plan(images, space, settings))
             result = search(
                 images,
                 base,
@@ -109,7 +111,7 @@ def tune(
                 on_trial=None if as_json else _teller(out),
             )
     except ValueError as error:
-        raise UsageFault(_first_line(error)) from error
+        raise UsageFault(first_line(error)) from error
     except (KeyboardInterrupt, Cancelled):
         complain("stopped; the same command goes on from here")
         raise WorkFailed from None
@@ -170,13 +172,9 @@ def _teller(study: Path) -> Callable[[Trial], None]:
         if trial.score is None or trial.score <= best:
             return
         best = trial.score
-        _say(f"trial {trial.number}: {trial.score:.4f}, the best so far; {_values(trial)}")
+        say(f"trial {trial.number}: {trial.score:.4f}, the best so far; {_values(trial)}")
 
     return tell
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 def _values(trial: Trial) -> str:
@@ -228,20 +226,8 @@ def _print_result(result: TuneResult, files: dict[str, Path]) -> None:
         print(f"See {files['trials']}; for refine: --params {files['best']}")
 
 
-def _first_line(error: ValueError) -> str:
-    from pydantic import ValidationError
-
-    from napari_refit.recipe import reason
-
-    return reason(error) if isinstance(error, ValidationError) else str(error)
-
-
 def _parameters() -> list[inspect.Parameter]:
     """The command's options: its own, and those of every parameter of a search."""
-
-    def parameter(name: str, annotation: Any, default: Any = inspect.Parameter.empty) -> inspect.Parameter:
-        kind = inspect.Parameter.KEYWORD_ONLY
-        return inspect.Parameter(name, kind, default=default, annotation=annotation)
 
     def text(about: str) -> Any:
         return Annotated[str | None, typer.Option(help=about)]

@@ -57,6 +57,18 @@ def one_line(error: BaseException | str) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
+def naming(error: BaseException | str, path: object) -> str:
+    """As `one_line`, with the file that it is about, unless that is in it.
+
+    Examples
+    --------
+    >>> naming("is empty", "a.nii"), naming("a.nii: is empty", "a.nii")
+    ('a.nii: is empty', 'a.nii: is empty')
+    """
+    text = one_line(error)
+    return text if str(path) in text else f"{path}: {text}"
+
+
 def brief(error: BaseException | str) -> str:
     """As `one_line`, at most 200 characters: for what other libraries say inside an error of ours.
 

@@ -18,7 +18,7 @@ from napari_refit.batch.cases import Case
 from napari_refit.batch.files import OutputFolder
 from napari_refit.batch.record import Record, shown_path
 from napari_refit.batch.standing import KEPT, Standing, standing
-from napari_refit.errors import Cancelled, WriteError, one_line
+from napari_refit.errors import Cancelled, WriteError, naming, one_line
 from napari_refit.pipeline import Progress
 from napari_refit.recipe import RefitParams
 
@@ -130,7 +130,7 @@ def run_case(
         text = (
             one_line(error) if isinstance(error, EXPECTED) else f"{type(error).__name__}: {one_line(error)}"
         )
-        record = replace(blank, error=_naming(text, case.image))
+        record = replace(blank, error=naming(text, case.image))
         return Outcome(replace(record, seconds=_since(start)), _fatal(error, work))
     if record.state == "done":
         said = tuple(dict.fromkeys(one_line(str(item.message)) for item in heard if _is_ours(item)))
@@ -244,7 +244,7 @@ def model_of(recipe: Recipe) -> Any:
         try:
             found = load_classifier(recipe.model, arch=recipe.arch, device=torch_device(recipe.device))
         except Exception as error:
-            raise ModelFault(_naming(one_line(error), recipe.model)) from error
+            raise ModelFault(naming(error, recipe.model)) from error
         _loaded.clear()
         _loaded[key] = found
     return _loaded[key]
@@ -269,10 +269,6 @@ def _is_ours(item: warnings.WarningMessage) -> bool:
     from napari_refit.io._guard import ReadWarning
 
     return issubclass(item.category, ReadWarning) or f"{os.sep}napari_refit{os.sep}" in item.filename
-
-
-def _naming(text: str, path: Any) -> str:
-    return text if str(path) in text else f"{path}: {text}"
 
 
 def _since(start: float) -> float:
